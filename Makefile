@@ -1,0 +1,34 @@
+# Every target makes .venv from requirements.lock if it is missing or out of date.
+PYTHON ?= python3.11
+BIN := .venv/bin
+NATIVE := $(wildcard native/*)
+
+.PHONY: demo test test-all bench lint clean
+
+demo: .venv/ready
+	$(BIN)/holdfast run workflow:egamma-hardened --out holdfast-out
+
+test: .venv/ready lint
+	$(BIN)/pytest -m "not slow" --cov --cov-report=term:skip-covered
+
+test-all: .venv/ready lint
+	$(BIN)/pytest
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
+lint: .venv/ready
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/ready: requirements.lock pyproject.toml $(NATIVE)
+	command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is needed: install it, or say PYTHON=... "; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv build holdfast-out .coverage

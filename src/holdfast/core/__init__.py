@@ -1,0 +1,1 @@
+"""What every room shares: errors, records, registry, seeds, progress, paths, statistics. Imports no torch."""
