@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -12,7 +12,7 @@ from holdfast.core import environment, jsonl
 from holdfast.core.canonical import content_hash
 from holdfast.core.errors import DataError
 
-SCHEMA = "holdfast.record/1"
+SCHEMA: Final = "holdfast.record/1"
 Direction = Literal["higher", "lower", "none"]
 Status = Literal["ok", "failed", "crashed", "timed out", "invalid"]
 Label = str | int | float | bool
