@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import ClassVar
 
 
 class HoldfastError(Exception):
@@ -13,7 +12,7 @@ class HoldfastError(Exception):
     The message reads "<what>: expected <expected>, got <got>; <remedy>", with absent parts left out.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(
         self, what: str, *, expected: object = None, got: object = None, remedy: str | None = None
@@ -77,9 +76,28 @@ class DataError(HoldfastError):
 
 
 class StepError(HoldfastError):
-    """A workflow step that failed, crashed or timed out."""
+    """A workflow step that failed, crashed or timed out.
+
+    ``exit_code`` is that of the error the step itself ended with, where it named one.
+    """
 
     exit_code = 5
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        remedy: str | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, remedy=remedy)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"exit_code": self.exit_code})
 
 
 class StorageError(HoldfastError):

@@ -91,6 +91,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        umask = os.umask(0)
+        os.umask(umask)
+        staging.chmod(0o777 & ~umask)  # mkdtemp's 0700 would hide shared results from a group
         try:
             yield staging
             publish_folder(staging, target)

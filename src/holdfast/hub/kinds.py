@@ -21,7 +21,7 @@ ClaimStatus = Literal["reproduced at source scale", "reduced", "not run"]
 
 
 class Base(Model):
-    """What every component says of itself."""
+    """What every component says of itself; ``example`` is a command line that uses it."""
 
     schema_: Literal["holdfast.component/1"] = Field(alias="schema")
     name: Annotated[str, Field(pattern=NAME)]
@@ -29,9 +29,10 @@ class Base(Model):
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+([-+.a-z0-9]+)?$")]
     title: Annotated[str, Field(min_length=1)]
     description: str = ""
-    tags: list[Annotated[str, Field(pattern=NAME)]] = []
-    inputs: dict[Identifier, Input] = {}
-    metrics: dict[str, Metric] = {}
+    tags: list[Annotated[str, Field(pattern=NAME)]] = Field(default_factory=list)
+    inputs: dict[Identifier, Input] = Field(default_factory=dict)
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    example: str = ""
 
     @field_validator("version")
     @classmethod
@@ -70,15 +71,15 @@ class Entry(Model):
 class ProgramCli(Model):
     """How a command line names the inputs: those given by position, and one-letter options."""
 
-    positional: list[str] = []
-    short: dict[Annotated[str, Field(pattern=r"^[a-zA-Z]$")], str] = {}
+    positional: list[str] = Field(default_factory=list)
+    short: dict[Annotated[str, Field(pattern=r"^[a-zA-Z]$")], str] = Field(default_factory=dict)
 
 
 class Program(Base):
     """A program: typed inputs to declared outputs."""
 
     kind: Literal["program"]
-    outputs: dict[Identifier, Output] = {}
+    outputs: dict[Identifier, Output] = Field(default_factory=dict)
     entry: Entry
     resumable: bool = False
     cache: bool = True
@@ -158,8 +159,8 @@ class Workflow(Base):
 
     kind: Literal["workflow"]
     steps: Annotated[list[Step], Field(min_length=1)]
-    outputs: dict[str, From] = {}
-    choices: dict[str, TuningChoice] = {}
+    outputs: dict[str, From] = Field(default_factory=dict)
+    choices: dict[str, TuningChoice] = Field(default_factory=dict)
 
     @field_validator("outputs")
     @classmethod
@@ -174,7 +175,7 @@ class RecordSelector(Model):
     """Which records belong to a claim: the metric, and labels that must agree."""
 
     metric: Annotated[str, Field(min_length=1)]
-    labels: dict[str, Label] = {}
+    labels: dict[str, Label] = Field(default_factory=dict)
 
 
 class Claim(Model):

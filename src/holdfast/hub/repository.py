@@ -43,7 +43,7 @@ class Scan:
 
 
 def repositories(project: Path | None = None) -> list[Repository]:
-    """Repositories in order of precedence: ``project`` and ``$HOLDFAST_REPO``, the user's, the built-in one."""
+    """Repositories by precedence: ``project`` and ``$HOLDFAST_REPO``, the user's, the built-in one."""
     given = [project] if project else []
     given += [
         Path(part).expanduser() for part in os.environ.get("HOLDFAST_REPO", "").split(os.pathsep) if part
@@ -75,7 +75,7 @@ def list_components(kind: str | None = None, *, project: Path | None = None) -> 
 def search(
     text: str = "", *, kind: str | None = None, tags: Iterable[str] = (), project: Path | None = None
 ) -> list[Component]:
-    """Components that carry all ``tags`` and hold every word of ``text`` in id, title, description or tags."""
+    """Components with all ``tags``, and every word of ``text`` in id, title, description or tags."""
     words, wanted = text.lower().split(), set(tags)
 
     def matches(component: Component) -> bool:

@@ -33,7 +33,7 @@ def coerce(declared: Mapping[str, Input], given: Mapping[str, Any], where: str) 
 def complete(
     declared: Mapping[str, Input], given: Mapping[str, Any], where: str, folder: Path
 ) -> dict[str, Any]:
-    """Add defaults to ``given``; their relative paths are relative to ``folder``. UsageError if one is missing."""
+    """Add defaults (paths relative to ``folder``) to ``given``. Raises UsageError if a value is missing."""
     values = dict(given)
     missing = [name for name, item in declared.items() if item.required and name not in values]
     if missing:

@@ -137,6 +137,7 @@ class Scope:
         self, source: str, target: Input, wanted: str, nullable: bool, step: Step, place: str
     ) -> None:
         origin, name = split(source)
+        offered: str
         if origin == "inputs":
             declared = self._input(name, place)
             offered, maybe_null = declared.type, declared.optional

@@ -47,6 +47,24 @@ class Plan:
         complete = values.complete(self.component.inputs, own, where, self.component.folder)
         return {**complete, **{name: value for name, value in coerced.items() if name in self.exposed}}
 
+    def step_inputs(
+        self, step: BoundStep, inputs: Mapping[str, Any], outputs: Mapping[str, Mapping[str, str] | None]
+    ) -> dict[str, Any]:
+        """Input values of ``step``: wired, overridden where exposed, completed, checked. Raises UsageError.
+
+        ``outputs`` are those of the steps before it, by step and name; None for a skipped step.
+        """
+        wired = {name: wiring.value_of(wire, inputs, outputs) for name, wire in step.wires.items()}
+        for name in self.exposed:
+            if name in inputs and wiring.split(name)[0] == step.id:
+                wired[wiring.split(name)[1]] = inputs[name]
+        where = f"{self.component.id} step {step.id!r}"
+        declared = step.program.inputs
+        complete = values.complete(declared, wired, where, step.program.folder)
+        return {
+            name: declared[name].check(value, f"{where} input {name!r}") for name, value in complete.items()
+        }
+
 
 def load(component: Component, *, project: Path | None = None) -> Plan:
     """The plan of a workflow, or of a program, which is a workflow of one step.

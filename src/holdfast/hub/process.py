@@ -1,0 +1,203 @@
+"""Programs in processes of their own: started, watched, stopped, and their end explained."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from holdfast.core.errors import INTERRUPTED_EXIT_CODE, StepError
+from holdfast.core.paths import storage_errors, write_json
+from holdfast.hub.cache import LOG, OUTPUTS
+from holdfast.hub.component import Component, described
+from holdfast.hub.kinds import PLACEHOLDER, Program
+
+GRACE_S = 10.0
+
+# The guard waits in the program's group for the runner to vanish (end of file on its pipe), however that
+# happens, and then ends the whole group. It is forked twice so that it is no child of the program.
+_GUARD = """
+exec 3<&0 </dev/null
+( ( read -r _ <&3; kill -s KILL -- -$$ ) >/dev/null 2>&1 & )
+exec 3<&-
+exec "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One program, its input values, and the work folder (``outputs/``, ``log.txt``) it runs in."""
+
+    component: Component
+    inputs: Mapping[str, Any]
+    work: Path
+
+    @property
+    def out(self) -> Path:
+        """The folder that the program writes."""
+        return self.work / OUTPUTS
+
+    def command(self) -> list[str]:
+        """The command line; for a Python entry it writes ``call.json``, which the worker reads."""
+        program = described(self.component, Program)
+        if program.entry.command is not None:
+            return self._expanded(program.entry.command)
+        call = {
+            "entry": program.entry.python,
+            "here": str(self.component.folder),
+            "out": str(self.out),
+            "inputs": dict(self.inputs),
+            "types": {name: item.type for name, item in program.inputs.items()},
+        }
+        write_json(self.work / "call.json", call)
+        return [sys.executable, "-u", "-P", "-m", "holdfast.hub.worker", str(self.work)]
+
+    def _expanded(self, arguments: list[str]) -> list[str]:
+        here = self.component.folder
+        places = {"python": sys.executable, "here": str(here), "out": str(self.out)}
+
+        def text(match: re.Match[str]) -> str:
+            name = match[1]
+            return places[name] if name in places else _as_argument(self.inputs[name.removeprefix("inputs.")])
+
+        expanded: list[str] = []
+        for index, argument in enumerate(arguments):
+            whole = PLACEHOLDER.fullmatch(argument)
+            value = self.inputs.get(whole[1].removeprefix("inputs.")) if whole else None
+            if (
+                whole
+                and isinstance(value, list)
+                and self.component.inputs[whole[1].removeprefix("inputs.")].type == "paths"
+            ):
+                expanded += [str(item) for item in value]
+            elif index < 2 and not argument.startswith("{") and (here / argument).is_file():
+                expanded.append(str(here / argument))
+            else:
+                expanded.append(PLACEHOLDER.sub(text, argument))
+        return expanded
+
+
+def execute(call: Call, *, timeout: float | None = None, keep: tuple[int, ...] = ()) -> None:
+    """Run ``call`` to its end in a process group of its own; its words go to ``log.txt``.
+
+    ``keep`` are file descriptors that the program inherits (the lock of its step). On a terminal the
+    program's stderr passes through. Raises StepError if it fails, crashes or exceeds ``timeout`` seconds,
+    with the exit code of the program's own HoldfastError; KeyboardInterrupt after the group has ended.
+    """
+    (call.work / "error.json").unlink(missing_ok=True)
+    command = call.command()
+    watch, hold = os.pipe()
+    log = call.work / LOG
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    try:
+        with storage_errors(log), log.open("wb") as sink:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD, "sh", *command],
+                stdin=watch,
+                stdout=sink,
+                stderr=None if terminal else subprocess.STDOUT,
+                cwd=call.out,
+                env=_environment(),
+                pass_fds=keep,
+                start_new_session=True,
+            )
+        code = _wait(process, timeout)
+    finally:
+        os.close(watch)
+        os.close(hold)
+    if code is None:
+        raise StepError(f"timed out after {timeout:g} s", remedy=f"see {log}")
+    if code == INTERRUPTED_EXIT_CODE:
+        raise KeyboardInterrupt
+    if code != 0:
+        raise _failure(call.work, code)
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int | None:
+    """The exit code, None after a timeout; nothing of the group is left when this returns or raises."""
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return None
+    except KeyboardInterrupt:
+        _signal(process, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+        raise
+    finally:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # The guard keeps the group, and with it the number, in use until this SIGKILL.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt like Ctrl-C while the block runs in the main thread; elsewhere do nothing."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # signals belong to the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _failure(work: Path, code: int) -> StepError:
+    log = work / LOG
+    try:
+        problem = json.loads((work / "error.json").read_text(encoding="utf-8"))
+        return StepError(str(problem["message"]), exit_code=int(problem["exit_code"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    number = -code if code < 0 else 0
+    end = f"crashed (signal {number})" if number else f"failed (exit code {code})"
+    last = _last_line(log)
+    return StepError(end, got=repr(last) if last else None, remedy=f"see {log}")
+
+
+def _last_line(log: Path) -> str:
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else ""
+    return ""
+
+
+def _as_argument(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment with absolute paths, since programs run in their output folder."""
+    environment = dict(os.environ)
+    for name in ("HOLDFAST_HOME", "HOLDFAST_DATA", "HOLDFAST_REPO", "PYTHONPATH"):
+        parts = [part for part in environment.get(name, "").split(os.pathsep) if part]
+        if parts:
+            environment[name] = os.pathsep.join(str(Path(part).expanduser().absolute()) for part in parts)
+    # The order of sets must not differ between a run and its repetition.
+    environment.setdefault("PYTHONHASHSEED", "0")
+    return environment

@@ -1,0 +1,189 @@
+"""Tuning: Optuna searches a workflow's exposed choices, every trial being an ordinary run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from holdfast.core.errors import HoldfastError, UsageError
+from holdfast.core.result import Label, Record
+from holdfast.hub import run_record
+from holdfast.hub.component import Component, described
+from holdfast.hub.frontier import Front, Goal, pareto, parse_selector, points_from_records
+from holdfast.hub.kinds import TuningChoice, Workflow
+from holdfast.hub.repository import find
+from holdfast.hub.run_record import Run
+from holdfast.hub.runner import OnEvent, run
+
+Sampler = Literal["tpe", "random", "nsga2"]
+SAMPLERS: tuple[Sampler, ...] = ("tpe", "random", "nsga2")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a search: its choices, the run it was, its objectives, or why it failed."""
+
+    number: int
+    choices: dict[str, Any]
+    values: dict[str, float | None]
+    run: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """All trials, the front among them (indices of ``trials``), and the experiment that keeps them."""
+
+    trials: list[Trial]
+    front: Front
+    experiment: Run
+
+
+def tune(
+    component: Component | str,
+    objectives: Mapping[str, Goal],
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    choices: Sequence[str] | None = None,
+    trials: int = 20,
+    sampler: Sampler = "tpe",
+    seed: int = 0,
+    on_trial: Callable[[Trial], None] | None = None,
+    on_event: OnEvent | None = None,
+    project: Path | None = None,
+) -> Study:
+    """Search the exposed ``choices`` (all by default) of a workflow for the front of ``objectives``.
+
+    Objectives are metric selectors (``latency[batch=1]``) to ``"higher"`` or ``"lower"``. Every trial runs
+    through the cache; one that fails, or lacks an objective, is recorded as failed and the search goes on. The
+    same seed proposes the same points as long as the measured values are the same. Raises UsageError for unknown
+    choices, an unexposed workflow, or a missing Optuna.
+    """
+    optuna = _optuna()
+    found = find(component, project=project) if isinstance(component, str) else component
+    exposed = described(found, Workflow).choices
+    space = {name: _exposed(exposed, name, found.id) for name in (exposed if choices is None else choices)}
+    for name in objectives:
+        parse_selector(name)
+    pareto([], objectives)
+    if not space or trials < 1 or sampler not in SAMPLERS:
+        got = f"{len(space)} choices, {trials} trials, sampler {sampler!r}"
+        raise UsageError(
+            f"tuning {found.id}", expected=f"choices, trials, a sampler of {', '.join(SAMPLERS)}", got=got
+        )
+    study = optuna.create_study(
+        directions=["maximize" if goal == "higher" else "minimize" for goal in objectives.values()],
+        sampler=_sampler(optuna, sampler, seed),
+    )
+    start, done = perf_counter(), []
+    for _ in range(trials):
+        asked = study.ask()
+        picked = {name: _suggest(asked, name, choice) for name, choice in space.items()}
+        trial = _trial(
+            found, asked.number, {**(inputs or {}), **picked}, picked, objectives, project, on_event
+        )
+        if trial.error is None:
+            study.tell(asked, list(trial.values.values()))
+        else:
+            study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        done.append(trial)
+        if on_trial is not None:
+            on_trial(trial)
+    front = pareto([trial.values for trial in done], objectives)
+    return Study(
+        done, front, _keep(found, done, objectives, seed, dict(inputs or {}), perf_counter() - start)
+    )
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UsageError(
+            "tuning", expected="Optuna", got="not installed", remedy="pip install holdfast[tune]"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _sampler(optuna: Any, name: Sampler, seed: int) -> Any:
+    kinds = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler"}
+    return getattr(optuna.samplers, kinds[name])(seed=seed)
+
+
+def _exposed(exposed: Mapping[str, TuningChoice], name: str, where: str) -> TuningChoice:
+    if name not in exposed:
+        known = ", ".join(exposed) or "none"
+        raise UsageError(
+            f"{where}: unknown choice {name!r}", expected=f"one of {known}", remedy="see holdfast show"
+        )
+    return exposed[name]
+
+
+def _suggest(trial: Any, name: str, choice: TuningChoice) -> Any:
+    if choice.type == "categorical":
+        # Optuna's categories are scalars; positions stand for values of any shape.
+        values = choice.values or []
+        return values[trial.suggest_categorical(name, list(range(len(values))))]
+    low, high = choice.low or 0.0, choice.high or 0.0
+    if choice.type == "integer":
+        return trial.suggest_int(name, int(low), int(high), log=choice.log)
+    return trial.suggest_float(name, low, high, log=choice.log)
+
+
+def _trial(
+    component: Component,
+    number: int,
+    inputs: dict[str, Any],
+    picked: dict[str, Any],
+    objectives: Mapping[str, Goal],
+    project: Path | None,
+    on_event: OnEvent | None,
+) -> Trial:
+    values: dict[str, float | None] = dict.fromkeys(objectives)
+    try:
+        result = run(component, inputs, on_event=on_event, project=project)
+        points = points_from_records(result.records, [], list(objectives))
+        values |= points[0].values if points else {}
+    except HoldfastError as error:
+        return Trial(number, picked, values, error=str(error))
+    absent = [name for name, value in values.items() if value is None]
+    return Trial(number, picked, values, result.id, f"no value for {', '.join(absent)}" if absent else None)
+
+
+def _keep(
+    component: Component,
+    trials: list[Trial],
+    objectives: Mapping[str, Goal],
+    seed: int,
+    inputs: dict[str, Any],
+    seconds: float,
+) -> Run:
+    """Keep the trials as an experiment ``tune-<workflow>``: one record a trial and objective."""
+    name = f"workflow:tune-{component.name}"
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    kept = Run(run_record.new_id(name), name, component.meta.version, component.hash, inputs, started)
+    kept.seconds = seconds
+    for trial in trials:
+        labels: dict[str, Label] = {"trial": trial.number, "workflow": component.name}
+        labels |= {k: v if isinstance(v, str | int | float) else str(v) for k, v in trial.choices.items()}
+        kept.records += [
+            Record(
+                metric=objective,
+                value=trial.values[objective],
+                unit="",
+                direction=goal,
+                labels=labels,
+                seed=seed,
+                status="ok" if trial.error is None else "failed",
+                message=trial.error or f"run {trial.run}",
+                components={component.id: component.ref},
+            )
+            for objective, goal in objectives.items()
+        ]
+    run_record.save(kept)
+    return kept

@@ -1,0 +1,134 @@
+"""Checking components as a whole: description, wiring, entry points, and what a repository holds together."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from holdfast.core.errors import ComponentError, HoldfastError, UsageError
+from holdfast.core.result import read_records
+from holdfast.hub import component as components
+from holdfast.hub import workflow
+from holdfast.hub.component import FILE, Component
+from holdfast.hub.kinds import Experiment, Paper, Program, Workflow
+from holdfast.hub.repository import Repository, find
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and in which file."""
+
+    file: Path
+    message: str
+
+    def __str__(self) -> str:
+        return self.message if self.message.startswith(str(self.file)) else f"{self.file}: {self.message}"
+
+
+def validate(path: Path) -> list[Problem]:
+    """Check one component (its folder or ``component.json``) or every component of a repository.
+
+    Returns all problems, none if all is well. Raises UsageError if there is nothing to check.
+    """
+    path = path.expanduser().resolve()
+    folder = path.parent if path.name == FILE else path
+    if (folder / FILE).is_file():
+        return _check(folder, folder.parent.parent)[1]
+    folders = list(Repository("checked", folder).folders())
+    if not folders:
+        raise UsageError(
+            str(path),
+            expected=f"a component or a repository of <kind>/<name>/{FILE}",
+            got="none",
+            remedy="check the path",
+        )
+    problems: list[Problem] = []
+    by_uid: dict[str, Component] = {}
+    for each in folders:
+        component, found = _check(each, folder)
+        problems += found
+        if component is not None:
+            other = by_uid.setdefault(component.uid, component)
+            if other.id != component.id:
+                message = f"uid {component.uid} is also that of {other.id}; give one of them another"
+                problems.append(Problem(each / FILE, message))
+    return problems
+
+
+def _check(folder: Path, root: Path) -> tuple[Component | None, list[Problem]]:
+    file = folder / FILE
+    try:
+        component = components.load(folder, "project", root)
+    except ComponentError as error:
+        return None, [Problem(file, str(error))]
+    problems = []
+    try:
+        match component.meta:
+            case Program():
+                _check_program(component, component.meta)
+            case Workflow():
+                workflow.load(component, project=root)
+            case Paper():
+                for claim in component.meta.claims:
+                    if claim.workflow is not None:
+                        find(claim.workflow, project=root)
+            case Experiment():
+                read_records(_existing(component, component.meta.records))
+    except HoldfastError as error:
+        problems.append(Problem(file, str(error)))
+    return component, problems
+
+
+def _check_program(component: Component, program: Program) -> None:
+    if program.entry.command is not None:
+        for argument in program.entry.command:
+            if argument.startswith("{here}/") and "{" not in argument[1:].replace("here}", "", 1):
+                _existing(component, argument.removeprefix("{here}/"))
+        return
+    module, _, name = (program.entry.python or "").partition(":")
+    source = _existing(component, module) if module.endswith(".py") else _module_file(module)
+    _check_function(source, name, set(program.inputs))
+
+
+def _module_file(module: str) -> Path:
+    try:
+        found = find_spec(module)
+    except ImportError:
+        found = None
+    if found is None or found.origin is None:
+        raise ComponentError("entry.python", expected="an installed module", got=repr(module))
+    return Path(found.origin)
+
+
+def _check_function(source: Path, name: str, declared: set[str]) -> None:
+    """The function takes exactly the declared inputs. The source is read, not imported."""
+    if source.suffix != ".py":
+        return
+    try:
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ComponentError("entry.python", expected="Python source", got=f"{source}: {error}") from error
+    function = next(
+        (item for item in tree.body if isinstance(item, ast.FunctionDef) and item.name == name), None
+    )
+    if function is None:
+        raise ComponentError("entry.python", expected=f"a function {name!r} in {source}", got="none")
+    arguments = function.args
+    taken = {item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)} - {"out"}
+    missing = taken - declared
+    surplus = set() if arguments.kwarg else declared - taken
+    if missing or surplus:
+        raise ComponentError(
+            f"entry.python: {name} takes other inputs than are declared",
+            expected=", ".join(sorted(taken)) or "none",
+            got=", ".join(sorted(declared)) or "none",
+        )
+
+
+def _existing(component: Component, name: str) -> Path:
+    path = component.folder / name
+    if not path.is_file():
+        raise ComponentError(str(path), expected="a file of the component", got="no such file")
+    return path
