@@ -70,7 +70,11 @@ def reasons(
         return ["forced"]
     changes = keys.differences(last[1]["facets"], facets) if last else []
     if hit:
-        return ["as in an earlier run" if changes or not last else f"nothing changed since run {last[0]}"]
+        return [
+            "an earlier run had the same component, code, inputs and software"
+            if changes or not last
+            else f"nothing changed since run {last[0]}"
+        ]
     if not cached:
         return ["never served from the cache: its component says so"]
     if damaged:

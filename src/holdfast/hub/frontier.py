@@ -38,8 +38,8 @@ def pareto(points: Sequence[Mapping[str, float | None]], objectives: Mapping[str
 
     A point dominates another if it is nowhere worse and somewhere better; equal points all stay. Points in
     which an objective is None, NaN or absent neither dominate nor appear; they are listed as excluded.
-    Infinities compare as numbers. O(n log n) for two objectives. Raises UsageError without objectives or for an unknown
-    direction.
+    Infinities compare as numbers. O(n log n) for two objectives. Raises UsageError without objectives or for
+    an unknown direction.
     """
     for name, goal in objectives.items():
         if goal not in ("higher", "lower"):

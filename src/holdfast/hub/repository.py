@@ -14,7 +14,7 @@ import holdfast
 from holdfast.core.errors import ComponentError, UnknownNameError, UsageError
 from holdfast.core.paths import home
 from holdfast.hub.component import FILE, Component, load
-from holdfast.hub.kinds import KINDS
+from holdfast.hub.kinds import KINDS, NAME
 
 _UID = re.compile(r"[0-9a-f]{16}")
 
@@ -96,6 +96,8 @@ def find(spec: str, *, project: Path | None = None) -> Component:
     kind, name, versions = _parse(spec)
     if _UID.fullmatch(name):
         candidates = _by_uid(kind, name, project)
+    elif not re.fullmatch(NAME, name):  # it would be taken for a pattern of names
+        candidates = []
     else:
         candidates = [
             load(folder, repository.name, repository.root)

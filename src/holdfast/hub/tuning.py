@@ -58,10 +58,10 @@ def tune(
 ) -> Study:
     """Search the exposed ``choices`` (all by default) of a workflow for the front of ``objectives``.
 
-    Objectives are metric selectors (``latency[batch=1]``) to ``"higher"`` or ``"lower"``. Every trial runs
-    through the cache; one that fails, or lacks an objective, is recorded as failed and the search goes on. The
-    same seed proposes the same points as long as the measured values are the same. Raises UsageError for unknown
-    choices, an unexposed workflow, or a missing Optuna.
+    Objectives are metric selectors (``latency[batch=1]``), each ``"higher"`` or ``"lower"``. Every trial runs
+    through the cache; one that fails, or lacks an objective, is recorded as failed and the search goes on.
+    The same seed proposes the same points as long as the measured values are the same. Raises UsageError for
+    unknown choices, a workflow without any, or a missing Optuna.
     """
     optuna = _optuna()
     found = find(component, project=project) if isinstance(component, str) else component

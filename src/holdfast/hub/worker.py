@@ -51,6 +51,10 @@ def _function(entry: str, here: Path) -> Callable[..., object]:
         sys.path.insert(0, str(here))
         module = Path(module).with_suffix("").as_posix().replace("/", ".")
     loaded = importlib.import_module(module)
+    file = getattr(loaded, "__file__", None) or ""
+    if entry.partition(":")[0].endswith(".py") and not Path(file).is_relative_to(here):
+        # A file such as json.py: the standard module of that name is loaded already.
+        raise ComponentError(f"program entry {entry!r}", expected="a module name of its own", got=module)
     function = getattr(loaded, name, None)
     if not callable(function):
         raise ComponentError(
