@@ -56,7 +56,9 @@ class Stressor(Protocol):
     ``generator`` a torch.Generator that every draw comes from. Leaving the context undoes all changes.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
 
     def apply(self, model: Any, x: Any, y: Any, generator: Any) -> AbstractContextManager[Stressed]:
         """Yield the stressed run."""

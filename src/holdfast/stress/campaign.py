@@ -1,0 +1,154 @@
+"""A campaign: many trials of many stressors, through any executor, kept as they finish, told in records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from torch import nn
+
+from holdfast.core.errors import UsageError
+from holdfast.core.jsonl import Appender
+from holdfast.core.progress import progress
+from holdfast.core.protocols import Stressor
+from holdfast.core.result import Label, Record
+from holdfast.stress.pool import Scheduler
+from holdfast.stress.store import Store, describe, fingerprint
+from holdfast.stress.summary import records
+from holdfast.stress.trial import Line, judged_by, laboratory
+from holdfast.stress.worker import Chunk, Setup
+
+_FLUSH_S = 0.5
+
+
+def run(
+    model: nn.Module | Callable[[], nn.Module],
+    stressors: Sequence[Stressor],
+    data: Any,
+    *,
+    trials: int,
+    batch_size: int,
+    seed: int,
+    out: Path,
+    executor: Executor | None = None,
+    chunk: int = 32,
+    in_flight: int | None = None,
+    labels: Mapping[str, Label] | None = None,
+) -> list[Record]:
+    """Run ``trials`` trials of each stressor against ``model`` and return the records.
+
+    ``model`` is a module (run in eval mode) or a picklable factory of one, which every worker calls once;
+    ``data`` a stream with ``info`` (``classes``, ``simulated``, ``fingerprint``) and ``batches(batch_size,
+    epoch=0, shuffle=False, skip=n)`` of (x, y), or a factory of one. Trial i draws from a generator seeded
+    by (``seed``, stressor's name, i) and meets batch i modulo the number of batches; a stressor judged by
+    quality stops after one pass over the data, since further ones add no samples.
+
+    Without ``executor`` trials run here. With one (process pool, Dask's ``Client.get_executor()``) they go
+    out in chunks of ``chunk``, at most ``in_flight`` (twice the cores) under way; a trial that kills its
+    process counts as a crash and the campaign goes on. Every trial computes on one thread, so the records do
+    not depend on the number of workers.
+
+    Finished trials are kept in ``out/trials.jsonl``, settings in ``out/campaign.json``: calling again after
+    a kill or Ctrl-C does the missing trials only, and the records equal those of an undisturbed run outside
+    ``core.result.VOLATILE``. ``labels`` go into every record. Outcomes: ``stress.outcome``; metrics:
+    ``stress.summary``.
+
+    Raises UsageError for settings other than those kept in ``out`` (the difference is named), for no trials,
+    and for stressors that do not fit model or data; StorageError if ``out`` cannot be written.
+    """
+    if trials < 1 or batch_size < 1 or chunk < 1:
+        got = f"{trials}, {batch_size} and {chunk}"
+        raise UsageError("campaign", expected="trials, batch_size and chunk of at least 1", got=got)
+    by_key = _keys(stressors)
+    with laboratory(model, data, batch_size=batch_size, seed=seed) as lab:
+        stream = lab.data
+        batches = sum(1 for _ in islice(stream.batches(batch_size, epoch=0, shuffle=False, skip=0), trials))
+        if not batches:
+            raise UsageError("campaign data", expected="at least one batch", got="none")
+        counts = {
+            key: min(trials, batches) if judged_by(stressor) == "quality" else trials
+            for key, stressor in by_key.items()
+        }
+        settings = {
+            "seed": seed,
+            "trials": trials,
+            "batch_size": batch_size,
+            "batches": batches,
+            "model": fingerprint(lab.model),
+            "data": str(stream.info.fingerprint),
+            "stressors": {key: describe(stressor) for key, stressor in by_key.items()},
+            "labels": dict(labels or {}),
+        }
+        store = Store(out, settings)
+        finished = store.finished()
+        todo = {
+            key: [(i, i % batches) for i in range(count) if (key, i) not in finished]
+            for key, count in counts.items()
+        }
+        missing = sum(map(len, todo.values()))
+        if missing:
+            chunks = _chunks(todo, chunk)
+            if executor is None:
+                lines = _here(lab.run, by_key, chunks)
+            else:
+                setup = Setup.pack(model, data, by_key, batch_size=batch_size, seed=seed)
+                lines = Scheduler(setup, executor, in_flight or 2 * (os.cpu_count() or 1)).run(chunks)
+            _collect(lines, store, missing)
+    return records(
+        store.lines(),
+        by_key,
+        seed=seed,
+        simulated=bool(stream.info.simulated),
+        classes=stream.info.classes,
+        labels=dict(labels or {}),
+    )
+
+
+def _keys(stressors: Sequence[Stressor]) -> dict[str, Stressor]:
+    """The stressors by name; those that share one are numbered in their order."""
+    if not stressors:
+        raise UsageError("campaign", expected="at least one stressor", got="none")
+    by_key: dict[str, Stressor] = {}
+    for stressor in stressors:
+        number, key = 1, stressor.name
+        while key in by_key:
+            number += 1
+            key = f"{stressor.name}-{number}"
+        by_key[key] = stressor
+    return by_key
+
+
+def _chunks(todo: Mapping[str, list[tuple[int, int]]], size: int) -> Iterator[Chunk]:
+    for key, trials in todo.items():
+        # Neighbours share a batch, so that its clean output is computed once.
+        ordered = sorted(trials, key=lambda pair: (pair[1], pair[0]))
+        for start in range(0, len(ordered), size):
+            yield Chunk(key, tuple(ordered[start : start + size]))
+
+
+def _here(
+    run_trial: Callable[[Stressor, int, int], Line], by_key: Mapping[str, Stressor], chunks: Iterator[Chunk]
+) -> Iterator[list[Line]]:
+    """Run chunks in this process; lines are handed over at least every half second or so."""
+    pending: list[Line] = []
+    since = monotonic()
+    for chunk in chunks:
+        for trial, batch in chunk.trials:
+            pending.append({"stressor": chunk.key, **run_trial(by_key[chunk.key], trial, batch)})
+            if monotonic() - since > _FLUSH_S:
+                yield pending
+                pending, since = [], monotonic()
+    yield pending
+
+
+def _collect(lines: Iterator[list[Line]], store: Store, missing: int) -> None:
+    with Appender(store.trials) as appender, progress("campaign", missing, "trials") as advance:
+        for finished in lines:
+            if finished:
+                appender.append(*finished)
+            advance(len(finished))

@@ -1,0 +1,118 @@
+"""Running chunks through any executor: few in flight, broken pools replaced, deadly trials isolated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from itertools import chain
+from multiprocessing import get_context
+
+from holdfast.core.errors import HoldfastError, StepError
+from holdfast.stress.trial import Line
+from holdfast.stress.worker import Chunk, Setup, run_chunk
+
+ATTEMPTS = 2
+"""How often a trial may kill its process before it counts as a crash: the first death may be an accident."""
+
+MOST_DEATHS_IN_A_ROW = 12
+"""Deaths of isolated trials in a row after which the machine is blamed and not the trials."""
+
+
+class Scheduler:
+    """Runs chunks through ``executor``, at most ``in_flight`` at a time, and yields their lines as they finish.
+
+    If workers die, the chunks under way are repeated trial by trial in a process of their own; a trial that
+    kills it ``ATTEMPTS`` times is a crash. The rest goes on in a new process pool.
+    """
+
+    def __init__(self, setup: Setup, executor: Executor, in_flight: int) -> None:
+        self._setup, self._executor, self._in_flight = setup, executor, in_flight
+        self._own: list[ProcessPoolExecutor] = []
+        self._cell: ProcessPoolExecutor | None = None
+        self._deaths = 0
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Line]]:
+        """Yield the lines of each chunk, in the order of finishing.
+
+        Raises HoldfastError for what a stressor or the data refuse, StepError if isolated processes keep
+        dying, and passes on what else an executor raises (a model that cannot be pickled).
+        """
+        source, running = iter(chunks), dict[Future[list[Line]], Chunk]()
+        try:
+            while True:
+                source = self._fill(source, running)
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                suspects, broken = [], False
+                for future in done:
+                    chunk, error = running.pop(future), future.exception()
+                    if error is None:
+                        yield future.result()
+                    elif isinstance(error, HoldfastError):
+                        raise error
+                    else:
+                        suspects.append(chunk)
+                        broken = broken or isinstance(error, BrokenExecutor)
+                if broken:
+                    # A broken pool fails every future; those that it does not yet know of follow at once.
+                    suspects.extend(running.values())
+                    running.clear()
+                    self._replace()
+                for chunk in suspects:
+                    yield from self._isolated(chunk)
+        finally:
+            for future in running:
+                future.cancel()
+            for pool in (*self._own, *([self._cell] if self._cell else [])):
+                pool.shutdown(cancel_futures=True)
+
+    def _fill(self, source: Iterator[Chunk], running: dict[Future[list[Line]], Chunk]) -> Iterator[Chunk]:
+        while len(running) < self._in_flight:
+            chunk = next(source, None)
+            if chunk is None:
+                break
+            try:
+                running[self._executor.submit(run_chunk, self._setup, chunk)] = chunk
+            except BrokenExecutor:
+                if not running:
+                    self._replace()
+                return chain([chunk], source) if running else self._fill(chain([chunk], source), running)
+        return source
+
+    def _replace(self) -> None:
+        self._executor = _process_pool(max(1, self._in_flight // 2))
+        self._own.append(self._executor)
+
+    def _isolated(self, chunk: Chunk) -> Iterator[list[Line]]:
+        for trial in chunk.trials:
+            yield self._alone(Chunk(chunk.key, (trial,)))
+
+    def _alone(self, chunk: Chunk) -> list[Line]:
+        for _ in range(ATTEMPTS):
+            self._cell = self._cell or _process_pool(1)
+            try:
+                lines = self._cell.submit(run_chunk, self._setup, chunk).result()
+            except BrokenExecutor:
+                self._cell.shutdown()
+                self._cell, self._deaths = None, self._deaths + 1
+            else:
+                self._deaths = 0
+                return lines
+        if self._deaths >= MOST_DEATHS_IN_A_ROW:
+            raise StepError(
+                "campaign",
+                expected="worker processes that live",
+                got=f"{self._deaths} deaths in a row",
+                remedy="look for a lack of memory, or for a script without `if __name__ == '__main__':`",
+            )
+        ((trial, batch),) = chunk.trials
+        message = "the process died"
+        return [
+            {"stressor": chunk.key, "trial": trial, "batch": batch, "outcome": "crash", "message": message}
+        ]
+
+
+def _process_pool(workers: int) -> ProcessPoolExecutor:
+    # Forked copies of a process that has used OpenMP threads may hang.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))

@@ -1,0 +1,92 @@
+"""What a campaign leaves on the disk: its settings, and every finished trial."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from holdfast.core import jsonl
+from holdfast.core.canonical import canonical_json
+from holdfast.core.errors import UsageError
+from holdfast.core.paths import write_json
+from holdfast.core.protocols import Stressor
+
+SETTINGS, TRIALS = "campaign.json", "trials.jsonl"
+SCHEMA = "holdfast.campaign/1"
+
+
+def describe(stressor: Stressor) -> dict[str, Any]:
+    """Name, class and options of a stressor as plain JSON values."""
+    options = (
+        asdict(stressor) if is_dataclass(stressor) and not isinstance(stressor, type) else vars(stressor)
+    )
+    kind = f"{type(stressor).__module__}.{type(stressor).__qualname__}"
+    plain: dict[str, Any] = json.loads(
+        json.dumps({**options, "name": stressor.name, "class": kind}, default=str)
+    )
+    return plain
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over the kinds of a model's modules and the bytes of its parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        digest.update(f"{name}:{type(module).__qualname__};".encode())
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        dense = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(dense.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Store:
+    """The folder of one campaign. Raises UsageError if it holds a campaign with other settings."""
+
+    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+        self.trials = out / TRIALS
+        plain = json.loads(canonical_json({"schema": SCHEMA, **settings}))
+        path = out / SETTINGS
+        if path.exists():
+            _compare(path, json.loads(path.read_text()), plain)
+        elif self.trials.exists():
+            raise UsageError(f"{out}", expected=SETTINGS, got="trials of an unknown campaign")
+        else:
+            write_json(path, plain)
+
+    def finished(self) -> set[tuple[str, int]]:
+        """Key of the stressor and number of every finished trial."""
+        return {(line["stressor"], line["trial"]) for line in self.lines()}
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The finished trials in the order in which they were finished, each once."""
+        if not self.trials.exists():
+            return
+        seen = set()
+        for line in jsonl.read(self.trials):
+            key = (line["stressor"], line["trial"])
+            if key not in seen:
+                seen.add(key)
+                yield line
+
+
+def _compare(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    for key in sorted(stored.keys() | given.keys()):
+        if stored.get(key) != given.get(key):
+            raise UsageError(
+                f"{path} holds a campaign with another {key}",
+                expected=_short(stored.get(key)),
+                got=_short(given.get(key)),
+                remedy="give the same settings to resume, or another folder",
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else text[:197] + "..."

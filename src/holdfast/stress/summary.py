@@ -1,0 +1,173 @@
+"""From finished trials to records: rates with Wilson intervals, accuracy, ROC-AUC with DeLong intervals.
+
+Metrics of faults: ``masked_rate``, ``corrected_rate``, ``detected_rate``, ``sdc_rate`` (critical ones
+included), ``critical_sdc_rate``, ``crash_rate``, over all trials and, where each trial is one flip, over those
+of each ``layer``, ``bit`` and ``bit_class`` (named in the labels; totals have none of these labels), and
+``accuracy`` beside ``clean_accuracy`` over the trials that gave an answer. Metrics of harmed inputs:
+``accuracy``, ``auc`` (two classes), their ``clean_`` counterparts over the same samples, ``false_alarm_rate``
+and ``crash_rate``. Without harm: ``false_alarm_rate`` and ``crash_rate``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from holdfast.core import seeding, stats
+from holdfast.core.protocols import Stressor
+from holdfast.core.result import Direction, Interval, Label, Record
+from holdfast.stress.trial import Line, judged_by
+
+_FAULT_RATES: Final[dict[str, tuple[tuple[str, ...], Direction]]] = {
+    "masked_rate": (("masked",), "none"),
+    "corrected_rate": (("corrected",), "higher"),
+    "detected_rate": (("detected",), "none"),
+    "sdc_rate": (("sdc", "critical"), "lower"),
+    "critical_sdc_rate": (("critical",), "lower"),
+    "crash_rate": (("crash",), "lower"),
+}
+_QUIET_RATES: Final[dict[str, tuple[tuple[str, ...], Direction]]] = {
+    "false_alarm_rate": (("detected", "corrected"), "lower"),
+    "crash_rate": (("crash",), "lower"),
+}
+_BREAKDOWNS = ("layer", "bit", "bit_class")
+_RESAMPLES = 1000
+
+Group = tuple[tuple[str, Label], ...]
+"""Labels that single out some trials of a stressor; empty for all of them."""
+
+
+class Tally:
+    """The trials of one stressor, folded as they are read; small whatever their number."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[Group, Counter[str]] = defaultdict(Counter)
+        self.right: dict[int, tuple[int, int, int]] = {}
+        self.samples: dict[int, Mapping[str, Sequence[Any]]] = {}
+
+    def add(self, line: Line) -> None:
+        """Count one trial."""
+        labels = line.get("labels", {})
+        groups: list[Group] = [(), *(((name, labels[name]),) for name in _BREAKDOWNS if name in labels)]
+        for group in groups:
+            self.outcomes[group][line["outcome"]] += 1
+        if "right" in line:
+            self.right[line["trial"]] = (line["right"], line["clean_right"], line["n"])
+        if "samples" in line:
+            self.samples[line["trial"]] = line["samples"]
+
+
+def records(
+    lines: Iterable[Line],
+    stressors: Mapping[str, Stressor],
+    *,
+    seed: int,
+    simulated: bool,
+    classes: Sequence[str] | int,
+    labels: Mapping[str, Label],
+) -> list[Record]:
+    """The records of a campaign; they do not depend on the order of ``lines``."""
+    tallies = {key: Tally() for key in stressors}
+    for line in lines:
+        tallies[line["stressor"]].add(line)
+    two = (classes if isinstance(classes, int) else len(classes)) == 2
+    found = []
+    for key, stressor in stressors.items():
+        tally, kind = tallies[key], judged_by(stressor)
+        own: dict[str, Label] = {**getattr(stressor, "labels", {}), **labels, "stressor": stressor.name}
+        about = _About({"seed": seed, "simulated": simulated}, own)
+        found += list(_rates(tally, _FAULT_RATES if kind == "outcome" else _QUIET_RATES, about))
+        if kind == "outcome":
+            found += list(_fault_accuracy(tally, about, seed))
+        elif kind == "quality":
+            found += list(_quality(tally, about, two))
+    return found
+
+
+class _About:
+    """What the records of one stressor have in common."""
+
+    def __init__(self, common: dict[str, Any], labels: dict[str, Label]) -> None:
+        self._common, self._labels = common, labels
+
+    def record(
+        self,
+        metric: str,
+        value: float | None,
+        direction: Direction,
+        n: int,
+        interval: Interval | None,
+        group: Group = (),
+        message: str | None = None,
+    ) -> Record:
+        return Record(
+            metric=metric,
+            value=value,
+            unit="1",
+            direction=direction,
+            n=n,
+            interval=interval,
+            labels={**self._labels, **dict(group)},
+            message=message,
+            **self._common,
+        )
+
+
+def _rates(
+    tally: Tally, rates: Mapping[str, tuple[tuple[str, ...], Direction]], about: _About
+) -> Iterator[Record]:
+    def order(group: Group) -> tuple[Any, ...]:
+        return tuple((_BREAKDOWNS.index(name), str(type(value)), value) for name, value in group)
+
+    for group in sorted(tally.outcomes, key=order):
+        counts = tally.outcomes[group]
+        n = counts.total()
+        for metric, (outcomes, direction) in rates.items():
+            hits = sum(counts[outcome] for outcome in outcomes)
+            yield about.record(metric, hits / n, direction, n, stats.wilson(hits, n), group)
+
+
+def _fault_accuracy(tally: Tally, about: _About, seed: int) -> Iterator[Record]:
+    """Accuracy over the trials that answered; bootstrapped over trials, because trials share samples."""
+    if not tally.right:
+        return
+    table = np.array([tally.right[trial] for trial in sorted(tally.right)], dtype=np.float64)
+    n = int(table[:, 2].sum())
+    for column, metric in enumerate(("accuracy", "clean_accuracy")):
+        interval = stats.bootstrap(
+            table[:, column] / table[:, 2],
+            lambda shares: float(np.mean(shares)),
+            seed=seeding.derive(seed, "summary", metric),
+            resamples=_RESAMPLES,
+        )
+        yield about.record(metric, float(table[:, column].sum() / n), "higher", n, interval)
+
+
+def _quality(tally: Tally, about: _About, two_classes: bool) -> Iterator[Record]:
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for trial in sorted(tally.samples):
+        for name, values in tally.samples[trial].items():
+            columns[name] += values
+    label = np.array(columns["label"])
+    for prefix in ("", "clean_"):
+        if not len(label):
+            continue
+        right = int((np.array(columns[f"{prefix}decision"]) == label).sum())
+        interval = stats.wilson(right, len(label))
+        yield about.record(f"{prefix}accuracy", right / len(label), "higher", len(label), interval)
+        if two_classes and f"{prefix}score" in columns:
+            yield _auc(f"{prefix}auc", label, columns[f"{prefix}score"], about)
+
+
+def _auc(metric: str, label: Any, scores: list[float | None], about: _About) -> Record:
+    """ROC-AUC, or a record without a value that says why there is none."""
+    n, missing = len(label), sum(score is None for score in scores)
+    if missing:
+        return about.record(metric, None, "higher", n, None, message=f"{missing} scores are not finite")
+    if len(np.unique(label)) < 2:
+        return about.record(metric, None, "higher", n, None, message="the samples are of one class only")
+    value, interval = stats.roc_auc(label, np.array(scores))
+    return about.record(metric, value, "higher", n, interval)
