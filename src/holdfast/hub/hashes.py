@@ -72,20 +72,24 @@ class FileHashes:
         return (row[0], row[1]) if row else None
 
     def _open(self) -> sqlite3.Connection:
-        for place in (str(self._path), ":memory:"):
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                database = sqlite3.connect(place, timeout=10, isolation_level=None)
-                # What a power cut takes from this file is only hashed again.
-                database.execute("PRAGMA synchronous=OFF")
-                database.execute(
-                    "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT, hash TEXT)"
-                )
-                return database
-            except (sqlite3.Error, OSError):
-                with suppress(OSError):
-                    self._path.unlink(missing_ok=True)
-        raise AssertionError("SQLite cannot open a database in memory")
+        with suppress(sqlite3.Error, OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return _connect(str(self._path))
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        return _connect(":memory:")
+
+
+def _connect(place: str) -> sqlite3.Connection:
+    database = sqlite3.connect(place, timeout=10, isolation_level=None)
+    try:
+        # What a power cut takes from this file is only hashed again.
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT, hash TEXT)")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 def _stamp(path: Path) -> str:

@@ -1,0 +1,97 @@
+"""Claims beside records: nothing shows as reproduced that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.core.errors import UsageError
+from holdfast.core.result import Interval, Record
+from holdfast.hub import find, paper, run, store
+
+REPRODUCED = "reproduced at source scale"
+
+
+def claim(name, status=REPRODUCED, **more):
+    base = {
+        "id": name,
+        "text": f"Claim {name}",
+        "source": "Table 1",
+        "value": 3.5,
+        "unit": "1",
+        "status": status,
+    }
+    if status == "reduced":
+        base["reduced_how"] = "a tenth of the <events>"
+    return base | {"record": {"metric": "sum", "labels": {"a": 2}}} | more
+
+
+def stored(run_id, value, labels=None, **more):
+    record = Record(
+        metric="sum", value=value, unit="1", direction="higher", labels=labels or {"a": 2}, **more
+    )
+    return store.Stored("e", run_id, record)
+
+
+@pytest.fixture
+def rows(toys):
+    def make(claims, records=()):
+        toys.component("paper", "p", claims=claims)
+        return paper.rows(find("paper:p"), list(records))
+
+    return make
+
+
+def test_a_claim_without_record_is_not_run_whatever_it_says(rows):
+    (row,) = rows([claim("c")])
+    assert (row.status, row.measured, row.difference, row.reproduced) == ("not run", None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "reproduced"), [(REPRODUCED, True), ("reduced", False), ("not run", False)]
+)
+def test_only_one_status_is_reproduced(rows, status, reproduced):
+    (row,) = rows([claim("c", status)], [stored("1", 3.0)])
+    assert row.status == status
+    assert row.reproduced == reproduced
+
+
+def test_the_newest_run_counts_and_failures_never_do(rows):
+    records = [
+        stored("1", 2.0),
+        stored("2", 3.0, interval=Interval(low=2.9, high=3.1, method="m")),
+        stored("3", None, status="failed"),
+        stored("4", 9.0, labels={"a": 7}),
+    ]
+    (row,) = rows([claim("c")], records)
+    assert (row.measured, row.difference, row.run) == (3.0, -0.5, "2")
+    assert row.interval.high == 3.1
+
+
+def test_ambiguity_and_units_are_errors(rows):
+    with pytest.raises(UsageError, match="expected one record, got 2 in run 1"):
+        rows([claim("c")], [stored("1", 3.0, {"a": 2, "b": 1}), stored("1", 4.0, {"a": 2, "b": 2})])
+    with pytest.raises(UsageError, match="expected unit '%', got unit '1'"):
+        rows([claim("c", unit="%")], [stored("1", 3.0)])
+
+
+def test_a_claim_of_a_workflow_takes_records_of_that_workflow_only(rows):
+    (row,) = rows([claim("c", workflow="workflow:chain")], [stored("1", 3.0)])
+    assert row.status == "not run"
+
+
+def test_a_paper_over_real_runs_becomes_a_page(toys, tmp_path):
+    toys.chain()
+    run("workflow:chain", {"a": 2})
+    claims = [
+        claim("good", workflow="workflow:chain"),
+        claim("less", "reduced"),
+        claim("none", "not run", record=None),
+    ]
+    toys.component("paper", "p", claims=claims, description="Tests <b>escaping</b>")
+    rows = paper.write(find("paper:p"), tmp_path / "p.html")
+    assert [row.measured for row in rows] == [4.0, 4.0, None]
+    html = (tmp_path / "p.html").read_text()
+    assert html.count(f">{REPRODUCED}<") == 1
+    assert "reduced: a tenth of the &lt;events&gt;" in html
+    assert "&lt;b&gt;escaping" in html
+    assert "Of 3 claims, 1 are reproduced" in " ".join(html.split())
