@@ -83,3 +83,12 @@ def test_records_become_points():
         points_from_records(records, ["model"])
     with pytest.raises(UsageError, match="metric selector"):
         points_from_records(records, ["model"], ["ms[batch"])
+
+
+def test_a_total_is_taken_before_its_breakdowns():
+    records = [
+        Record(metric="sdc", value=value, unit="1", direction="lower", labels={"model": "a", **labels})
+        for value, labels in ((0.9, {"layer": "conv1"}), (0.1, {}), (0.5, {"bit": 3}))
+    ]
+    (point,) = points_from_records(records, ["model"], ["sdc"])
+    assert point.values == {"sdc": 0.1}

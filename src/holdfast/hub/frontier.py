@@ -91,23 +91,39 @@ def points_from_records(
 ) -> list[Point]:
     """Group records into points by the values of the labels ``by``; records without all of them are left out.
 
-    ``metrics`` are selectors ``metric`` or ``metric[label=value,…]``; by default every metric that occurs.
-    Raises UsageError where several records fit one selector in one point: which one is meant is not guessed.
+    ``metrics`` are selectors ``metric`` or ``metric[label=value,…]``; by default every metric that occurs. Of
+    a total and its breakdowns (records with the total's labels and more) the total is taken. Raises
+    UsageError where several other records fit one selector in one point: which is meant is not guessed.
     """
     records = [record for record in records if all(name in record.labels for name in by)]
     if metrics is None:
         metrics = list(dict.fromkeys(record.metric for record in records))
     selectors = {text: parse_selector(text) for text in metrics}
     points: dict[tuple[Label, ...], Point] = {}
+    fitting: dict[tuple[Label, ...], dict[str, list[Record]]] = {}
     for record in records:
         labels = {name: record.labels[name] for name in by}
-        point = points.setdefault(tuple(labels.values()), Point(labels, dict.fromkeys(metrics)))
+        key = tuple(labels.values())
+        points.setdefault(key, Point(labels, dict.fromkeys(metrics)))
+        found = fitting.setdefault(key, {text: [] for text in metrics})
         for text, (metric, wanted) in selectors.items():
             if record.metric == metric and all(str(record.labels.get(k)) == v for k, v in wanted.items()):
-                if point.values[text] is not None:
-                    raise _several(text, point, record)
+                found[text].append(record)
+    for key, point in points.items():
+        for text, candidates in fitting[key].items():
+            if candidates:
+                record = _total(text, point, candidates)
                 point.values[text] = record.value if record.status == "ok" else None
     return list(points.values())
+
+
+def _total(text: str, point: Point, candidates: list[Record]) -> Record:
+    """The one candidate whose labels all others share and add to. Raises UsageError if there is none."""
+    least = min(candidates, key=lambda record: len(record.labels))
+    for other in candidates:
+        if other is not least and not least.labels.items() < other.labels.items():
+            raise _several(text, point, other)
+    return least
 
 
 def parse_selector(text: str) -> tuple[str, dict[str, str]]:

@@ -1,0 +1,184 @@
+"""All verbs. Each parses, calls the library once, and prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.cli import verbs
+from holdfast.cli.output import print_json, print_table
+
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+DOMAIN_VERBS = ("train", "protect", "stress", "bench")
+
+app = typer.Typer(
+    name="holdfast",
+    help="Neural networks that hold fast, and the proof: under bit flips, hostile or noisy inputs, and on "
+    "changing machines.",
+    epilog="Start with: holdfast run workflow:egamma-hardened",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Target = Annotated[
+    str, typer.Argument(help="kind:name, with @ and a version range if wanted", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="copy the results to this folder")]
+Force = Annotated[bool, typer.Option("--force", help="run again what the cache already holds")]
+Objectives = Annotated[
+    list[str],
+    typer.Option("--objective", help="METRIC:min or METRIC:max; may be repeated", show_default=False),
+]
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version.
+
+    Example: holdfast version
+    """
+    from holdfast import __version__
+
+    print_json({"version": __version__}) if json else print(__version__)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this installation can do and what it lacks.
+
+    Example: holdfast doctor
+    """
+    rows = verbs.doctor()
+    if json:
+        print_json({row[0]: {"state": row[1], "detail": row[2]} for row in rows})
+    else:
+        print_table(("part", "state", "detail"), rows)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="only this kind")] = None, json: Json = False
+) -> None:
+    """List components.
+
+    Example: holdfast list workflow
+    """
+    verbs.print_components(verbs.components(kind), json)
+
+
+@app.command()
+def search(text: Annotated[str, typer.Argument(help="words to look for")], json: Json = False) -> None:
+    """Find components by name, tag or text.
+
+    Example: holdfast search hardened
+    """
+    verbs.print_components(verbs.search(text), json)
+
+
+@app.command()
+def show(target: Target, json: Json = False) -> None:
+    """Show a component: what it is, its inputs, outputs and metrics.
+
+    Example: holdfast show workflow:egamma-hardened
+    """
+    verbs.show(target, json)
+
+
+@app.command()
+def validate(
+    path: Annotated[Path, typer.Argument(help="a component or a repository")], json: Json = False
+) -> None:
+    """Check one component or a whole repository.
+
+    Example: holdfast validate my-components/
+    """
+    verbs.validate(path, json)
+
+
+@app.command(context_settings=EXTRA)
+def run(
+    context: typer.Context, target: Target, out: Out = None, force: Force = False, json: Json = False
+) -> None:
+    """Run a component with --key value or @file.json inputs.
+
+    Example: holdfast run workflow:egamma-hardened --events 30000 --out results
+    """
+    verbs.run(target, context.args, out=out, force=force, json=json)
+
+
+@app.command(context_settings=EXTRA)
+def explain(context: typer.Context, target: Target, json: Json = False) -> None:
+    """Say for each step why it is served from the cache or has to run.
+
+    Example: holdfast explain workflow:egamma-hardened --events 40000
+    """
+    verbs.explain(target, context.args, json)
+
+
+@app.command(context_settings=EXTRA)
+def tune(
+    context: typer.Context,
+    target: Target,
+    objective: Objectives,
+    trials: Annotated[int, typer.Option(help="number of trials", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="seed of the sampler")] = 0,
+    json: Json = False,
+) -> None:
+    """Search a workflow's exposed choices for the best trade-offs.
+
+    Example: holdfast tune workflow:digits-train --objective accuracy:max --trials 10
+    """
+    verbs.tune(target, context.args, objective, trials, seed, json)
+
+
+@app.command()
+def frontier(
+    source: Annotated[str, typer.Argument(help="an experiment's name, or a folder with records.jsonl")],
+    objective: Objectives,
+    by: Annotated[list[str] | None, typer.Option(help="labels that make a point")] = None,
+    json: Json = False,
+) -> None:
+    """Print the Pareto front of recorded points.
+
+    Example: holdfast frontier holdfast-out --objective auc:max --objective latency:min
+    """
+    verbs.frontier(source, objective, by or ["model", "protection"], json)
+
+
+@app.command()
+def report(
+    source: Annotated[str, typer.Argument(help="paper:name, or a folder with records.jsonl")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML file to write")] = None,
+    json: Json = False,
+) -> None:
+    """Render a report from records, without running anything.
+
+    Example: holdfast report holdfast-out -o report.html
+    """
+    verbs.report(source, out, json)
+
+
+def _domain_verb(verb: str) -> None:
+    program = verbs.load_builtin("program", verb)
+
+    def command(context: typer.Context, out: Out = None, force: Force = False, json: Json = False) -> None:
+        verbs.run(f"program:{verb}", context.args, out=out, force=force, json=json)
+
+    command.__doc__ = f"{program['title']}.\n\nExample: {program['example']}"
+    app.command(verb, context_settings=EXTRA, epilog=_inputs_help(program))(command)
+
+
+def _inputs_help(program: dict[str, Any]) -> str:
+    lines = []
+    for name, declared in program["inputs"].items():
+        default = f" (default {declared['default']})" if declared.get("default") is not None else ""
+        lines.append(f"--{name.replace('_', '-')} {declared['type']}: {declared['description']}{default}")
+    return "\n\n".join(lines)
+
+
+for _verb in DOMAIN_VERBS:
+    _domain_verb(_verb)

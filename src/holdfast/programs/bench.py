@@ -1,0 +1,39 @@
+"""Program ``bench``: quality, latency, FLOPs and size of one or several models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.core.result import Record, write_records
+from holdfast.programs.model_files import ModelFile
+
+
+def run(
+    out: Path,
+    *,
+    models: list[Path],
+    data: Path | str,
+    batches: list[int],
+    repeats: int,
+    split: str,
+    limit: int | None,
+    seed: int,
+) -> None:
+    """Measure every model on ``split`` and at every batch size, and write ``out/records.jsonl``."""
+    from holdfast import bench
+    from holdfast.data import open as open_data
+
+    stream = open_data(data, split=split, seed=seed, limit=limit)
+    records: list[Record] = []
+    for path in models:
+        file = ModelFile.open(path)
+        model = file.load()
+        labels = {**file.labels, "split": split}
+        records += bench.quality(model, stream, labels=labels, seed=seed)
+        records += bench.size(model, labels=file.labels)
+        records += bench.flops(model, stream.info.shape, labels=file.labels)
+        for batch in batches:
+            records += bench.latency(
+                model, stream.info.shape, batch, repeats=repeats, labels=file.labels, seed=seed
+            )
+    write_records(out / "records.jsonl", records)

@@ -1,0 +1,99 @@
+"""Charts of the report: Vega-Lite by altair, drawn to SVG without a browser or a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from holdfast.core.errors import UsageError
+
+# Okabe and Ito's palette: told apart by readers with any colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+Row = dict[str, Any]
+
+
+def _altair() -> Any:
+    try:
+        import altair
+    except ImportError as error:
+        raise UsageError(
+            "charts", expected="altair", got="none", remedy="pip install holdfast[report]"
+        ) from error
+    return altair
+
+
+def svg(chart: Any) -> str:
+    """Draw an altair chart as an SVG element."""
+    import vl_convert
+
+    text: str = vl_convert.vegalite_to_svg(chart.configure_view(stroke=None).to_dict(), vl_version="6.1")
+    return text
+
+
+def _colour(alt: Any, field: str, values: Sequence[str]) -> Any:
+    scale = alt.Scale(domain=list(values), range=list(PALETTE[: len(values)]))
+    return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(orient="top", labelLimit=300))
+
+
+def _order(rows: Sequence[Row], field: str) -> list[str]:
+    return list(dict.fromkeys(row[field] for row in rows))
+
+
+def intervals(rows: Sequence[Row], *, x: str, x_title: str, y_title: str, zero: bool = False) -> str:
+    """Points with interval bars over a quantitative ``x``; rows have series, value, low, high."""
+    alt = _altair()
+    base = alt.Chart(alt.Data(values=list(rows)), width=560, height=260)
+    colour = _colour(alt, "series", _order(rows, "series"))
+    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=zero))
+    x_axis = alt.X(f"{x}:Q", title=x_title)
+    shape = alt.Shape("series:N", title=None, sort=_order(rows, "series"))
+    bars = base.mark_rule(opacity=0.6).encode(
+        x=x_axis, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour
+    )
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(x=x_axis, y=y, color=colour, shape=shape)
+    return svg(bars + base.mark_line(opacity=0.5).encode(x=x_axis, y=y, color=colour) + points)
+
+
+def rates(rows: Sequence[Row], *, x: str, x_title: str, y_title: str) -> str:
+    """Grouped bars with interval rules over a nominal ``x``; rows have series, value, low, high."""
+    alt = _altair()
+    order = _order(rows, x)
+    series = _order(rows, "series")
+    base = alt.Chart(alt.Data(values=list(rows)), width=560, height=240)
+    x_axis = alt.X(f"{x}:N", title=x_title, sort=order, axis=alt.Axis(labelAngle=0))
+    offset = alt.XOffset("series:N", sort=series)
+    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(format="%"))
+    bars = base.mark_bar().encode(x=x_axis, xOffset=offset, y=y, color=_colour(alt, "series", series))
+    rules = base.mark_rule(color="#444").encode(
+        x=x_axis, xOffset=offset, y=alt.Y("low:Q", title=y_title), y2="high:Q"
+    )
+    return svg(bars + rules)
+
+
+def front(rows: Sequence[Row], *, x_title: str, y_title: str) -> str:
+    """Points named by ``name``, filled on the front; rows have x, y, y_low, y_high, series, on_front."""
+    alt = _altair()
+    base = alt.Chart(alt.Data(values=list(rows)), width=560, height=280)
+    colour = _colour(alt, "series", _order(rows, "series"))
+    x = alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, padding=40))
+    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=15))
+    filled = alt.condition("datum.on_front", alt.value(1.0), alt.value(0.0))
+    bars = base.mark_rule(opacity=0.5).encode(
+        x=x, y=alt.Y("y_low:Q", title=y_title), y2="y_high:Q", color=colour
+    )
+    points = base.mark_point(size=110, strokeWidth=2).encode(
+        x=x, y=y, color=colour, fill=_colour(alt, "series", _order(rows, "series")), fillOpacity=filled
+    )
+    names = base.mark_text(dy=-14, fontSize=11).encode(x=x, y=y, text="name:N")
+    return svg(bars + points + names)
+
+
+def curves(rows: Sequence[Row], *, y_title: str) -> str:
+    """Lines over epochs; rows have epoch, value, series."""
+    alt = _altair()
+    base = alt.Chart(alt.Data(values=list(rows)), width=560, height=220)
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1))
+    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False))
+    return svg(
+        base.mark_line(point=True).encode(x=x, y=y, color=_colour(alt, "series", _order(rows, "series")))
+    )

@@ -1,0 +1,243 @@
+"""What the hardening report says: sentences, tables and figures computed from records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from holdfast.core.result import Record
+from holdfast.programs import charts
+
+Figure = dict[str, str]
+WHERE = {"output": "layer outputs", "weight": "weights"}
+
+
+def select(
+    records: Iterable[Record], metric: str, *, without: Sequence[str] = (), **labels: Any
+) -> list[Record]:
+    """Records of ``metric`` whose labels contain ``labels`` and none of ``without``."""
+    return [
+        record
+        for record in records
+        if record.metric == metric
+        and all(record.labels.get(key) == value for key, value in labels.items())
+        and not any(key in record.labels for key in without)
+    ]
+
+
+def subjects(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """The (model, protection) pairs that were measured under stress or on the bench, in order."""
+    pairs = (
+        (str(record.labels["model"]), str(record.labels["protection"]))
+        for record in records
+        if {"model", "protection"} <= record.labels.keys() and record.labels.get("split") != "val"
+    )
+    return list(dict.fromkeys(pairs))
+
+
+def percent(record: Record) -> str:
+    """A rate with its interval in per cent."""
+    if record.value is None:
+        return "not measured"
+    text = f"{100 * record.value:.3g} %"
+    if record.interval:
+        text += f" [{100 * record.interval.low:.2g}, {100 * record.interval.high:.2g}]"
+    return text
+
+
+def number(record: Record, digits: int = 4) -> str:
+    """A value with its interval, in the record's unit."""
+    if record.value is None:
+        return "not measured"
+    text = f"{record.value:.{digits}g}"
+    if record.interval:
+        text += f" [{record.interval.low:.{digits}g}, {record.interval.high:.{digits}g}]"
+    return text if record.unit == "1" else f"{text} {record.unit}"
+
+
+def verdicts(records: Sequence[Record]) -> list[str]:
+    """One sentence for each thing the campaign was asked to find out."""
+    sentences = []
+    for model, _ in [pair for pair in subjects(records) if pair[1] == "plain"]:
+        for site in WHERE:
+            found = {
+                protection: select(
+                    records,
+                    "critical_sdc_rate",
+                    without=("layer", "bit", "bit_class"),
+                    stressor="bit_flips",
+                    site=site,
+                    model=model,
+                    protection=protection,
+                )
+                for protection in ("plain", "protected")
+            }
+            if all(found.values()):
+                plain, protected = found["plain"][0], found["protected"][0]
+                sentences.append(
+                    f"{model}, bit flips in {WHERE[site]}: the decision "
+                    f"changed unnoticed in {percent(plain)} of {plain.n} trials on the plain model, and in "
+                    f"{percent(protected)} of {protected.n} on the protected one."
+                )
+    return sentences
+
+
+_COLUMNS: tuple[tuple[str, str, dict[str, Any], Any], ...] = (
+    ("AUC", "auc", {"split": "test"}, number),
+    ("accuracy", "accuracy", {"split": "test"}, percent),
+    ("latency, batch 1", "latency", {"batch": 1}, number),
+    ("latency, batch 64", "latency", {"batch": 64}, number),
+    ("critical SDC, outputs", "critical_sdc_rate", {"stressor": "bit_flips", "site": "output"}, percent),
+    ("critical SDC, weights", "critical_sdc_rate", {"stressor": "bit_flips", "site": "weight"}, percent),
+    ("accuracy under PGD", "accuracy", {"stressor": "pgd"}, percent),
+    ("FLOPs an image", "flops", {}, number),
+    ("size", "size", {}, number),
+)
+
+
+def summary(records: Sequence[Record]) -> dict[str, Any]:
+    """Headline table: a row a model and protection, a column a metric that was measured for anyone."""
+    rows = []
+    for model, protection in subjects(records):
+        cells = {}
+        for title, metric, labels, text in _COLUMNS:
+            without = ("layer", "bit", "bit_class") if "stressor" in labels else ("stressor",)
+            found = select(records, metric, without=without, model=model, protection=protection, **labels)
+            if found:
+                cells[title] = text(found[0])
+        rows.append({"model": model, "protection": protection, "cells": cells})
+    used = [title for title, *_ in _COLUMNS if any(title in row["cells"] for row in rows)]
+    return {"columns": used, "rows": rows}
+
+
+def front_figure(front: dict[str, Any] | None, records: Sequence[Record]) -> list[Figure]:
+    """The Pareto front over its first two objectives; the others decide membership too."""
+    if not front or len(front["objectives"]) < 2:
+        return []
+    (y, x), rest = list(front["objectives"])[:2], list(front["objectives"])[2:]
+    rows = []
+    for point in front["points"]:
+        values = point["values"]
+        if values.get(x) is None or values.get(y) is None:
+            continue
+        same = [
+            r.interval
+            for r in records
+            if r.value == values[y] and point["labels"].items() <= r.labels.items()
+        ]
+        low, high = (same[0].low, same[0].high) if same and same[0] else (values[y], values[y])
+        rows.append(
+            {
+                "x": values[x],
+                "y": values[y],
+                "y_low": low,
+                "y_high": high,
+                "series": str(point["labels"].get("protection", "all")),
+                "name": str(point["labels"].get("model", "")),
+                "on_front": point["on_front"],
+            }
+        )
+    if not rows:
+        return []
+    members = "; ".join(" ".join(map(str, p["labels"].values())) for p in front["points"] if p["on_front"])
+    also = f" Membership also counts {', '.join(rest)}." if rest else ""
+    return [
+        {
+            "title": "Pareto front",
+            "svg": charts.front(rows, x_title=x, y_title=y),
+            "caption": f"Filled: not dominated by any other point.{also} On the front: {members}.",
+        }
+    ]
+
+
+def _rows(records: Iterable[Record], x: str) -> list[dict[str, Any]]:
+    rows = []
+    for record in records:
+        if record.value is None or x not in record.labels:
+            continue
+        interval = record.interval
+        rows.append(
+            {
+                x: record.labels[x],
+                "series": f"{record.labels['model']}, {record.labels['protection']}",
+                "value": record.value,
+                "low": interval.low if interval else record.value,
+                "high": interval.high if interval else record.value,
+            }
+        )
+    return rows
+
+
+def stress_figures(records: Sequence[Record]) -> list[Figure]:
+    """SDC by bit, and quality against the strength of noise, dead channels and attacks."""
+    figures = []
+    for site, where in WHERE.items():
+        found = select(records, "critical_sdc_rate", stressor="bit_flips", site=site, without=("layer",))
+        rows = sorted(_rows(found, "bit"), key=lambda row: -int(row["bit"]))
+        if rows:
+            figures.append(
+                {
+                    "title": f"Bit flips in {where}",
+                    "svg": charts.rates(
+                        [{**row, "bit": str(row["bit"])} for row in rows],
+                        x="bit",
+                        x_title="flipped bit of the float32 (31 sign, 30–23 exponent)",
+                        y_title="critical SDC rate",
+                    ),
+                    "caption": "Share of trials whose decision changed unnoticed; 95 % Wilson intervals.",
+                }
+            )
+    for stressor, label, title, axis in (
+        ("gaussian_noise", "sigma_gev", "Gaussian noise in every cell", "standard deviation (GeV)"),
+        ("gaussian_noise", "sigma_fraction_of_max", "Gaussian noise in every cell", "standard deviation / maximum"),
+        ("dead_channels", "rate", "Dead channels", "share of dead cells"),
+        ("pgd", "eps_gev", "PGD attack", "largest change of a cell (GeV)"),
+        ("pgd", "eps", "PGD attack", "largest change of a pixel"),
+    ):
+        for metric, name in (("auc", "AUC"), ("accuracy", "accuracy")):
+            rows = _rows(select(records, metric, stressor=stressor), label)
+            if rows and len({row[label] for row in rows}) > 1:
+                figures.append(
+                    {
+                        "title": title,
+                        "svg": charts.intervals(rows, x=label, x_title=axis, y_title=name),
+                        "caption": f"{name} on stressed test images with 95 % intervals.",
+                    }
+                )
+                break
+    return figures
+
+
+def learning(histories: dict[str, list[dict[str, Any]]]) -> list[Figure]:
+    """Validation quality over epochs."""
+    rows = []
+    name = "accuracy"
+    for series, lines in histories.items():
+        for line in lines:
+            name = "AUC" if line.get("val_auc") is not None else "accuracy"
+            value = line.get("val_auc") if name == "AUC" else line.get("val_accuracy")
+            rows.append({"epoch": line["epoch"], "value": value, "series": series})
+    if not rows:
+        return []
+    svg = charts.curves(rows, y_title=f"validation {name}")
+    return [{"title": "Learning curves", "svg": svg, "caption": "The best epoch is the one that was kept."}]
+
+
+def provenance(records: Sequence[Record]) -> dict[str, Any]:
+    """What took part: components with version and hash, software, platforms, seeds, dates."""
+    components: dict[str, str] = {}
+    for record in records:
+        for name, ref in record.components.items():
+            components[name] = f"{ref.version} ({ref.hash[:12]})"
+    software = {name: version for record in records for name, version in record.software.items()}
+    platforms = {", ".join(f"{k}: {v}" for k, v in record.platform.items()) for record in records}
+    seeds = sorted({record.seed for record in records if record.seed is not None})
+    times = sorted(record.time for record in records)
+    return {
+        "components": dict(sorted(components.items())),
+        "software": dict(sorted(software.items())),
+        "platforms": sorted(platforms),
+        "seeds": seeds,
+        "from": times[0] if times else "",
+        "to": times[-1] if times else "",
+    }

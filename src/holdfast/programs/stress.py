@@ -1,0 +1,60 @@
+"""Program ``stress``: the same campaign on one or several models."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from holdfast.core.result import Record, write_records
+from holdfast.programs.model_files import ModelFile
+
+
+def run(
+    out: Path,
+    *,
+    models: list[Path],
+    data: Path | str,
+    stressors: list[dict[str, Any]],
+    trials: int,
+    batch_size: int,
+    split: str,
+    limit: int | None,
+    workers: int,
+    seed: int,
+) -> None:
+    """Run every stressor against every model and write ``out/records.jsonl``.
+
+    ``stressors`` are objects ``{"name": …, option: value…, "trials": N}``, the input ``trials`` being the
+    default of the last. All models meet the same trials: the draws depend on seed, stressor and trial alone.
+    Finished trials are kept in ``out/<model>-<protection>/`` and are not repeated after a kill.
+    """
+    from holdfast import data as sets
+    from holdfast import stress
+
+    stream = sets.open(data, split=split, seed=seed, limit=limit)
+    records: list[Record] = []
+    with ExitStack() as stack:
+        executor: Executor | None = None
+        if workers > 1:
+            # Forked copies of a process that uses OpenMP threads may hang.
+            executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+        for path in models:
+            file = ModelFile.open(path)
+            for options in stressors:
+                count = options.get("trials", trials)
+                given = {key: value for key, value in options.items() if key not in ("name", "trials")}
+                records += stress.campaign.run(
+                    file,
+                    [stress.create(options["name"], info=stream.info, **given)],
+                    stream,
+                    trials=count,
+                    batch_size=options.get("batch_size", batch_size),
+                    seed=seed,
+                    out=out / "-".join(str(part) for part in file.labels.values()) / options["name"],
+                    executor=executor,
+                    labels=file.labels,
+                )
+    write_records(out / "records.jsonl", records)
