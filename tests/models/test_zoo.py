@@ -82,7 +82,7 @@ GOOD = {"name": "cnn", "in_channels": 1, "classes": 2, "size": 8}
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"name": "resnet2"}, "did you mean 'resnet20'"),
+        ({"name": "cnn2"}, "did you mean 'cnn'"),
         ({"widht": 2}, "width"),
         ({"norm": "layer"}, "batch_no_affine"),
         ({"stem": "quarter"}, "full or half"),

@@ -47,7 +47,8 @@ def create(
     ``stem`` is the first stage (None: the family's own), ``norm`` the normalisation after each convolution
     (``batch``, ``batch_no_affine``, ``none``), ``last_norm`` adds one on the logits. ``mean`` and ``std``
     (one a channel, in pixel units) are taken out inside the model, ``extra`` are the family's own options.
-    Weights come from torch's global generator. The model carries ``.config``, a ModelConfig. Raises UsageError for unknown names, options and values.
+    Weights come from torch's global generator. The model carries ``.config``, a ModelConfig. Raises
+    UsageError for unknown names, options and values.
     """
     builder = registry.get(name)
     known = options(name)
