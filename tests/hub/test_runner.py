@@ -87,6 +87,21 @@ def test_a_program_runs_alone(toys, tmp_path):
     assert result.component == "program:double"
 
 
+@pytest.mark.parametrize("kind", ["source", "string"])
+def test_a_relative_path_reaches_a_program_as_an_absolute_one(toys, tmp_path, kind):
+    code = "def run(out, *, what):\n    (out / 'what.txt').write_text(what)\n"
+    outputs = {"what": {"type": "file", "path": "what.txt"}}
+    toys.program("tell", code, inputs={"what": {"type": "source"}}, outputs=outputs)
+    steps = [{"id": "tell", "uses": "program:tell", "with": {"what": {"from": "inputs.data"}}}]
+    toys.component("workflow", "w", inputs={"data": {"type": kind}}, steps=steps)
+    (tmp_path / "n.txt").write_text("1")
+    assert run("workflow:w", {"data": "digits"}).output("tell", "what").read_text() == "digits"
+    result = run("workflow:w", {"data": "n.txt"})
+    assert result.output("tell", "what").read_text() == str(tmp_path / "n.txt")
+    (tmp_path / "n.txt").write_text("2")
+    assert run("workflow:w", {"data": "n.txt"}).steps[0].reasons == ["file what: changed"]
+
+
 def test_a_program_that_is_never_cached(toys, statuses):
     toys.add(cache=False)
     for _ in range(2):

@@ -131,7 +131,10 @@ def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
     while True:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            low = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            # Programs inherit it, and the shell that starts them uses the descriptors below 10 itself.
+            descriptor = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
+            os.close(low)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -94,7 +94,7 @@ class _Forecast:
         self.outputs: dict[str, dict[str, str] | None] = {}
         self.made: dict[str, str] = {}
         self.misses: set[str] = set()
-        self.last = run_record.last_run(plan.component.id)
+        self.history = run_record.History(plan.component.id)
 
     def steps(self) -> list[StepExplanation]:
         return [self._step(step) for step in self.plan.steps]
@@ -111,7 +111,7 @@ class _Forecast:
         facets = keys.facets(step.program, inputs, self.cache.hashes, self.made)
         key, cached = keys.key(facets), described(step.program, Program).cache
         entry = self.cache.read(key) if cached else None
-        last = run_record.last_step(self.plan.component.id, step.id)
+        last = self.history.last_step(step.id)
         damaged = entry is None and self.cache.folder(key).exists()
         why = reasons(facets, last, hit=entry is not None, cached=cached, damaged=damaged)
         if entry is None:
@@ -125,7 +125,8 @@ class _Forecast:
     def _explained(
         self, step: BoundStep, now: Literal["hit", "miss", "skipped"], why: list[str], key: str | None = None
     ) -> StepExplanation:
-        steps = self.last["steps"] if self.last else []
+        run = self.history.last()
+        steps = run["steps"] if run else []
         last = next((result for result in steps if result["id"] == step.id), None)
         if last is None:
             return StepExplanation(step.id, step.title, now, why, key=key)

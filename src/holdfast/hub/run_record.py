@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -125,18 +126,30 @@ def run_folders(name: str) -> Iterator[Path]:
         yield from sorted((path for path in folder.iterdir() if path.name[:1] != "."), reverse=True)
 
 
-def last_run(component: str) -> dict[str, Any] | None:
-    """``run.json`` of the newest readable run of ``component``."""
-    return next(_runs_of(component), None)
+class History:
+    """The newest runs of ``component``, read as they are asked for and at most ``depth`` of them."""
 
+    def __init__(self, component: str, depth: int = 20) -> None:
+        self._unread = islice(_runs_of(component), depth)
+        self._runs: list[dict[str, Any]] = []
 
-def last_step(component: str, step: str) -> tuple[str, dict[str, Any]] | None:
-    """Run id and result of the newest run of ``component`` in which ``step`` was not skipped."""
-    for run in _runs_of(component):
-        for result in run["steps"]:
-            if result["id"] == step and result["facets"] is not None:
-                return run["id"], result
-    return None
+    def last(self) -> dict[str, Any] | None:
+        """``run.json`` of the newest readable run."""
+        return next(iter(self), None)
+
+    def last_step(self, step: str) -> tuple[str, dict[str, Any]] | None:
+        """Run id and result of the newest run in which ``step`` was not skipped."""
+        for run in self:
+            for result in run["steps"]:
+                if result["id"] == step and result["facets"] is not None:
+                    return run["id"], result
+        return None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self._runs
+        for run in self._unread:
+            self._runs.append(run)
+            yield run
 
 
 def _runs_of(component: str) -> Iterator[dict[str, Any]]:

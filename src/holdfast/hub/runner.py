@@ -76,6 +76,7 @@ class _Runner:
         self.outputs: dict[str, dict[str, str] | None] = {}
         self.made: dict[str, str] = {}
         component = plan.component
+        self.history = run_record.History(component.id)
         self.result = Run(
             run_record.new_id(component.id),
             component.id,
@@ -143,7 +144,7 @@ class _Runner:
         facets = keys.facets(step.program, inputs, self.hashes, self.made)
         key = keys.key(facets if program.cache else {**facets, "run": self.result.id})
         result.key, result.facets = key, facets
-        last = run_record.last_step(self.plan.component.id, step.id)
+        last = self.history.last_step(step.id)
         damaged = False
         if not self.force:
             damaged = self.cache.folder(key).exists()

@@ -60,6 +60,9 @@ class Plan:
                 wired[wiring.split(name)[1]] = inputs[name]
         where = f"{self.component.id} step {step.id!r}"
         declared = step.program.inputs
+        for name, value in wired.items():
+            # A name that reaches a source may be a path after all.
+            wired[name] = values.absolute(declared[name], value, Path.cwd(), f"{where} input {name!r}")
         complete = values.complete(declared, wired, where, step.program.folder)
         return {
             name: declared[name].check(value, f"{where} input {name!r}") for name, value in complete.items()
