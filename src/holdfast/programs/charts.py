@@ -39,35 +39,46 @@ def _order(rows: Sequence[Row], field: str) -> list[str]:
     return list(dict.fromkeys(row[field] for row in rows))
 
 
-def intervals(rows: Sequence[Row], *, x: str, x_title: str, y_title: str, zero: bool = False) -> str:
-    """Points with interval bars over a quantitative ``x``; rows have series, value, low, high."""
+def _dash(alt: Any, rows: Sequence[Row]) -> dict[str, Any]:
+    """Encodings that tell protected from plain without colour."""
+    order = _order(rows, "protection")
+    if len(order) < 2:
+        return {}
+    dashes = alt.Scale(domain=order, range=[[1, 0], [5, 4]][: len(order)])
+    return {
+        "strokeDash": alt.StrokeDash(
+            "protection:N", title=None, scale=dashes, legend=alt.Legend(orient="top")
+        )
+    }
+
+
+def intervals(rows: Sequence[Row], *, x: str, x_title: str, y_title: str) -> str:
+    """Lines with interval bars over a quantitative ``x``; rows have model, protection, value, low, high."""
     alt = _altair()
     base = alt.Chart(alt.Data(values=list(rows)), width=560, height=260)
-    colour = _colour(alt, "series", _order(rows, "series"))
-    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=zero))
-    x_axis = alt.X(f"{x}:Q", title=x_title)
-    shape = alt.Shape("series:N", title=None, sort=_order(rows, "series"))
-    bars = base.mark_rule(opacity=0.6).encode(
+    colour = _colour(alt, "model", _order(rows, "model"))
+    x_axis, y = alt.X(f"{x}:Q", title=x_title), alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False))
+    bars = base.mark_rule(opacity=0.5).encode(
         x=x_axis, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour
     )
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(x=x_axis, y=y, color=colour, shape=shape)
-    return svg(bars + base.mark_line(opacity=0.5).encode(x=x_axis, y=y, color=colour) + points)
+    lines = base.mark_line(point=True).encode(x=x_axis, y=y, color=colour, **_dash(alt, rows))
+    return svg(bars + lines)
 
 
 def rates(rows: Sequence[Row], *, x: str, x_title: str, y_title: str) -> str:
-    """Grouped bars with interval rules over a nominal ``x``; rows have series, value, low, high."""
+    """Bars with interval rules over a nominal ``x``, a panel a model; rows as in ``intervals``."""
     alt = _altair()
-    order = _order(rows, x)
-    series = _order(rows, "series")
-    base = alt.Chart(alt.Data(values=list(rows)), width=560, height=240)
+    order, series = _order(rows, x), _order(rows, "protection")
+    base = alt.Chart().properties(width=540, height=110)
     x_axis = alt.X(f"{x}:N", title=x_title, sort=order, axis=alt.Axis(labelAngle=0))
-    offset = alt.XOffset("series:N", sort=series)
-    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(format="%"))
-    bars = base.mark_bar().encode(x=x_axis, xOffset=offset, y=y, color=_colour(alt, "series", series))
-    rules = base.mark_rule(color="#444").encode(
-        x=x_axis, xOffset=offset, y=alt.Y("low:Q", title=y_title), y2="high:Q"
-    )
-    return svg(bars + rules)
+    offset = alt.XOffset("protection:N", sort=series)
+    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(format="%", tickCount=4))
+    bars = base.mark_bar().encode(x=x_axis, xOffset=offset, y=y, color=_colour(alt, "protection", series))
+    span = {"y": alt.Y("low:Q", title=y_title), "y2": "high:Q"}
+    rules = base.mark_rule(color="#444").encode(x=x_axis, xOffset=offset, **span)
+    panels = alt.layer(bars, rules, data=alt.Data(values=list(rows)))
+    header = alt.Header(labelOrient="top", labelAnchor="start", labelFontWeight="bold")
+    return svg(panels.facet(row=alt.Row("model:N", title=None, sort=_order(rows, "model"), header=header)))
 
 
 def front(rows: Sequence[Row], *, x_title: str, y_title: str) -> str:

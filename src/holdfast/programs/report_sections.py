@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from holdfast.core.result import Record
+from holdfast.hub.render import number
 from holdfast.programs import charts
 
 Figure = dict[str, str]
+BREAKDOWNS = ("layer", "bit", "bit_class")
 WHERE = {"output": "layer outputs", "weight": "weights"}
 
 
@@ -35,63 +37,50 @@ def subjects(records: Iterable[Record]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(pairs))
 
 
-def percent(record: Record) -> str:
-    """A rate with its interval in per cent."""
+def value_text(record: Record) -> tuple[str, str]:
+    """A record's value and its interval as two texts, in per cent for rates, else in the record's unit."""
     if record.value is None:
-        return "not measured"
-    text = f"{100 * record.value:.3g} %"
-    if record.interval:
-        text += f" [{100 * record.interval.low:.2g}, {100 * record.interval.high:.2g}]"
-    return text
-
-
-def number(record: Record, digits: int = 4) -> str:
-    """A value with its interval, in the record's unit."""
-    if record.value is None:
-        return "not measured"
-    text = f"{record.value:.{digits}g}"
-    if record.interval:
-        text += f" [{record.interval.low:.{digits}g}, {record.interval.high:.{digits}g}]"
-    return text if record.unit == "1" else f"{text} {record.unit}"
+        return "not measured", ""
+    rate = record.metric == "accuracy" or record.metric.endswith("_rate")
+    scale, unit = (100, " %") if rate else (1, "" if record.unit == "1" else f" {record.unit}")
+    span = record.interval
+    limits = f"[{scale * span.low:.3g}, {scale * span.high:.3g}]" if span else ""
+    return f"{number(scale * record.value)}{unit}", limits
 
 
 def verdicts(records: Sequence[Record]) -> list[str]:
-    """One sentence for each thing the campaign was asked to find out."""
+    """One sentence a fault site: what the flips did to plain models and to protected ones."""
     sentences = []
-    for model, _ in [pair for pair in subjects(records) if pair[1] == "plain"]:
-        for site in WHERE:
-            found = {
-                protection: select(
-                    records,
-                    "critical_sdc_rate",
-                    without=("layer", "bit", "bit_class"),
-                    stressor="bit_flips",
-                    site=site,
-                    model=model,
-                    protection=protection,
-                )
-                for protection in ("plain", "protected")
-            }
-            if all(found.values()):
-                plain, protected = found["plain"][0], found["protected"][0]
-                sentences.append(
-                    f"{model}, bit flips in {WHERE[site]}: the decision "
-                    f"changed unnoticed in {percent(plain)} of {plain.n} trials on the plain model, and in "
-                    f"{percent(protected)} of {protected.n} on the protected one."
-                )
+    for site, where in WHERE.items():
+        totals = select(records, "critical_sdc_rate", without=BREAKDOWNS, stressor="bit_flips", site=site)
+        plain = [r for r in totals if r.labels.get("protection") == "plain" and r.value is not None]
+        protected = [r for r in totals if r.labels.get("protection") == "protected" and r.value is not None]
+        if not plain:
+            continue
+        shares = ", ".join(f"{r.labels['model']} {' '.join(value_text(r))} of {r.n}" for r in plain)
+        sentence = (
+            f"Single bit flips in {where} changed a decision unnoticed on the plain models: {shares} trials."
+        )
+        if protected:
+            worst = max(protected, key=lambda r: r.value or 0.0)
+            hits = sum(round((r.value or 0.0) * (r.n or 0)) for r in protected)
+            bound = f"{worst.labels['model']} {' '.join(value_text(worst))}"
+            sentence += (
+                f" On the protected ones: {hits} of {sum(r.n or 0 for r in protected)} (worst: {bound})."
+            )
+        sentences.append(sentence)
     return sentences
 
 
-_COLUMNS: tuple[tuple[str, str, dict[str, Any], Any], ...] = (
-    ("AUC", "auc", {"split": "test"}, number),
-    ("accuracy", "accuracy", {"split": "test"}, percent),
-    ("latency, batch 1", "latency", {"batch": 1}, number),
-    ("latency, batch 64", "latency", {"batch": 64}, number),
-    ("critical SDC, outputs", "critical_sdc_rate", {"stressor": "bit_flips", "site": "output"}, percent),
-    ("critical SDC, weights", "critical_sdc_rate", {"stressor": "bit_flips", "site": "weight"}, percent),
-    ("accuracy under PGD", "accuracy", {"stressor": "pgd"}, percent),
-    ("FLOPs an image", "flops", {}, number),
-    ("size", "size", {}, number),
+_COLUMNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("AUC", "auc", {"split": "test"}),
+    ("accuracy", "accuracy", {"split": "test"}),
+    ("latency, batch 1", "latency", {"batch": 1}),
+    ("latency, batch 64", "latency", {"batch": 64}),
+    ("critical SDC, outputs", "critical_sdc_rate", {"stressor": "bit_flips", "site": "output"}),
+    ("critical SDC, weights", "critical_sdc_rate", {"stressor": "bit_flips", "site": "weight"}),
+    ("FLOPs an image", "flops", {}),
+    ("parameters", "parameters", {}),
 )
 
 
@@ -100,14 +89,21 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     rows = []
     for model, protection in subjects(records):
         cells = {}
-        for title, metric, labels, text in _COLUMNS:
-            without = ("layer", "bit", "bit_class") if "stressor" in labels else ("stressor",)
+        for title, metric, labels in _COLUMNS:
+            without = BREAKDOWNS if "stressor" in labels else ("stressor",)
             found = select(records, metric, without=without, model=model, protection=protection, **labels)
             if found:
-                cells[title] = text(found[0])
+                cells[title] = value_text(found[0])
         rows.append({"model": model, "protection": protection, "cells": cells})
     used = [title for title, *_ in _COLUMNS if any(title in row["cells"] for row in rows)]
     return {"columns": used, "rows": rows}
+
+
+def selector_text(selector: str) -> str:
+    """A metric selector in words: ``latency[batch=1]`` as "latency (batch 1)"."""
+    metric, _, labels = selector.rstrip("]").partition("[")
+    words = labels.replace("=", " ").replace(",", ", ")
+    return metric.replace("_", " ") + (f" ({words})" if words else "")
 
 
 def front_figure(front: dict[str, Any] | None, records: Sequence[Record]) -> list[Figure]:
@@ -140,11 +136,11 @@ def front_figure(front: dict[str, Any] | None, records: Sequence[Record]) -> lis
     if not rows:
         return []
     members = "; ".join(" ".join(map(str, p["labels"].values())) for p in front["points"] if p["on_front"])
-    also = f" Membership also counts {', '.join(rest)}." if rest else ""
+    also = f" {', '.join(map(selector_text, rest))} counts too." if rest else ""
     return [
         {
             "title": "Pareto front",
-            "svg": charts.front(rows, x_title=x, y_title=y),
+            "svg": charts.front(rows, x_title=selector_text(x), y_title=selector_text(y)),
             "caption": f"Filled: not dominated by any other point.{also} On the front: {members}.",
         }
     ]
@@ -159,7 +155,8 @@ def _rows(records: Iterable[Record], x: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 x: record.labels[x],
-                "series": f"{record.labels['model']}, {record.labels['protection']}",
+                "model": str(record.labels.get("model", "")),
+                "protection": str(record.labels.get("protection", "")),
                 "value": record.value,
                 "low": interval.low if interval else record.value,
                 "high": interval.high if interval else record.value,
@@ -188,8 +185,8 @@ def stress_figures(records: Sequence[Record]) -> list[Figure]:
                 }
             )
     for stressor, label, title, axis in (
-        ("gaussian_noise", "sigma_gev", "Gaussian noise in every cell", "standard deviation (GeV)"),
-        ("gaussian_noise", "sigma_fraction_of_max", "Gaussian noise in every cell", "standard deviation / maximum"),
+        ("gaussian_noise", "sigma_gev", "Gaussian noise", "standard deviation in every cell (GeV)"),
+        ("gaussian_noise", "sigma_fraction_of_max", "Gaussian noise", "standard deviation over maximum"),
         ("dead_channels", "rate", "Dead channels", "share of dead cells"),
         ("pgd", "eps_gev", "PGD attack", "largest change of a cell (GeV)"),
         ("pgd", "eps", "PGD attack", "largest change of a pixel"),
