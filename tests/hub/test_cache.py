@@ -26,7 +26,9 @@ def entry(cache):
     (work / "outputs/f.txt").write_text("f")
     (work / "outputs/d").mkdir()
     (work / "outputs/d/g.txt").write_text("g")
-    return cache.commit(KEY, {"outputs": {"f": {"path": "f.txt"}, "d": {"path": "d"}}})
+    (work / "outputs/records.jsonl").write_text("{}")
+    outputs = {"f": {"path": "f.txt"}, "d": {"path": "d"}}
+    return cache.commit(KEY, {"outputs": outputs, "records": [{"path": "records.jsonl"}]})
 
 
 def test_what_is_committed_is_found(cache, entry):
@@ -47,6 +49,7 @@ DAMAGES = {
     "output gone": lambda folder: (folder / "outputs/f.txt").unlink(),
     "output changed": lambda folder: overwrite(folder / "outputs/f.txt", "F"),
     "file in a folder changed": lambda folder: overwrite(folder / "outputs/d/g.txt", "G"),
+    "records changed": lambda folder: overwrite(folder / "outputs/records.jsonl", "[]"),
     "file added to a folder": lambda folder: (folder / "outputs/d/new.txt").touch(),
 }
 
@@ -79,7 +82,7 @@ def test_work_is_kept_or_emptied(cache):
 def test_a_commit_replaces_an_older_entry(cache, entry):
     work = cache.start(KEY, keep=False)
     (work / "outputs/f.txt").write_text("new")
-    cache.commit(KEY, {"outputs": {"f": {"path": "f.txt"}}})
+    cache.commit(KEY, {"outputs": {"f": {"path": "f.txt"}}, "records": []})
     assert cache.lookup(KEY).paths()["f"].read_text() == "new"
 
 

@@ -297,6 +297,20 @@ def test_run_ids_stay_in_order_when_the_clock_is_set_back(toys, tmp_path):
     assert run("program:add", {"a": 1}).id > second.id
 
 
+def test_a_strange_folder_among_the_experiments_is_no_run(toys, statuses):
+    toys.add()
+    (run("program:add", {"a": 1}).folder.parent / "notes").mkdir()
+    assert statuses(run("program:add", {"a": 1})) == {"add": "hit"}
+
+
+def test_a_home_that_cannot_be_written_is_a_storage_error(toys, tmp_path):
+    toys.add()
+    (tmp_path / "home").write_text("a file, not a folder")
+    with pytest.raises(StorageError, match="cannot write"):
+        run("program:add", {"a": 1})
+    assert (tmp_path / "home").read_text() == "a file, not a folder"
+
+
 def test_events_tell_what_happens(toys):
     toys.chain()
     events = []

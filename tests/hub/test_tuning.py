@@ -77,6 +77,16 @@ def test_trials_use_the_cache(workflow):
     assert [event.kind for event in again if event.kind != "start"] == ["hit"] * 4
 
 
+def test_interrupted_the_trials_so_far_are_kept(workflow):
+    def stop(trial):
+        if trial.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(workflow, GOALS, choices=["x"], trials=9, on_trial=stop)
+    assert len(store.query(experiment="tune-w", metric="loss")) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -21,7 +21,7 @@ META, OUTPUTS, LOG = "meta.json", "outputs", "log.txt"
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished step: its folder and ``meta.json`` (key, facets, hash of every output, seconds, time)."""
+    """A finished step: its folder and ``meta.json`` (key, facets, hashes of outputs and records, times)."""
 
     folder: Path
     meta: dict[str, Any]
@@ -34,6 +34,10 @@ class Entry:
     def paths(self) -> dict[str, Path]:
         """Absolute path of every declared output."""
         return {name: self.outputs / output["path"] for name, output in self.meta["outputs"].items()}
+
+    def records(self) -> list[Path]:
+        """Absolute paths of the files of records."""
+        return [self.outputs / file["path"] for file in self.meta["records"]]
 
 
 class Cache:
@@ -67,8 +71,7 @@ class Cache:
             meta = json.loads((folder / META).read_text(encoding="utf-8"))
             entry = Entry(folder, meta)
             whole = meta["key"] == key and all(
-                self.hashes.path(entry.outputs / output["path"]) == output["hash"]
-                for output in meta["outputs"].values()
+                self.hashes.path(entry.outputs / output["path"]) == output["hash"] for output in _kept(meta)
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -93,11 +96,12 @@ class Cache:
     def commit(self, key: str, meta: dict[str, Any]) -> Entry:
         """Turn the work folder of ``key`` into its entry: hash, write through to the disk, rename at once.
 
-        ``meta["outputs"]`` maps names to ``{"path": …}``; hashes are added. Raises StorageError.
+        ``meta["outputs"]`` maps names to ``{"path": …}``, ``meta["records"]`` is a list of such; hashes are
+        added. Raises StorageError.
         """
         work, target = self.work(key), self.folder(key)
         with storage_errors(target):
-            for output in meta["outputs"].values():
+            for output in _kept(meta):
                 output["hash"] = self.hashes.path(work / OUTPUTS / output["path"])
             _seal(work / OUTPUTS)
             write_json(work / META, {**meta, "key": key})
@@ -148,6 +152,10 @@ def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _kept(meta: dict[str, Any]) -> list[dict[str, str]]:
+    return [*meta["outputs"].values(), *meta["records"]]
 
 
 def _seal(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from holdfast.core.paths import atomic_folder, home, write_json
 from holdfast.core.result import Record, write_records
 
 SCHEMA: Final = "holdfast.run/1"
+_ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
 StepStatus = Literal["hit", "ran", "skipped", "failed", "interrupted"]
 RunStatus = Literal["ok", "failed", "interrupted"]
 
@@ -123,7 +125,7 @@ def run_folders(name: str) -> Iterator[Path]:
     """Experiment folders of one name, the newest first."""
     folder = experiments() / name
     if folder.is_dir():
-        yield from sorted((path for path in folder.iterdir() if path.name[:1] != "."), reverse=True)
+        yield from sorted((path for path in folder.iterdir() if _ID.fullmatch(path.name)), reverse=True)
 
 
 class History:

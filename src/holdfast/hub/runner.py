@@ -187,6 +187,9 @@ class _Runner:
             "seconds": perf_counter() - start,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "outputs": {name: {"path": output.path} for name, output in program.outputs.items()},
+            "records": [
+                {"path": str(path.relative_to(call.out))} for path in _record_files(program, call.out)
+            ],
         }
         return self.cache.commit(key, meta)
 
@@ -197,7 +200,7 @@ class _Runner:
         self.made.update({path: result.hashes[name] for name, path in paths.items()})
         result.made, result.log = entry.meta["finished"], str(entry.folder / LOG)
         own = {self.plan.component.id: self.plan.component.ref}
-        for path in _record_files(described(step.program, Program), entry.outputs):
+        for path in entry.records():
             self.result.records += [_with_components(record, own) for record in read_records(path)]
 
 

@@ -16,7 +16,7 @@ from holdfast.hub.component import Component, described
 from holdfast.hub.frontier import Front, Goal, pareto, parse_selector, points_from_records
 from holdfast.hub.kinds import TuningChoice, Workflow
 from holdfast.hub.repository import find
-from holdfast.hub.run_record import Run
+from holdfast.hub.run_record import Run, RunStatus
 from holdfast.hub.runner import OnEvent, run
 
 Sampler = Literal["tpe", "random", "nsga2"]
@@ -79,24 +79,29 @@ def tune(
         directions=["maximize" if goal == "higher" else "minimize" for goal in objectives.values()],
         sampler=_sampler(optuna, sampler, seed),
     )
-    start, done = perf_counter(), []
-    for _ in range(trials):
-        asked = study.ask()
-        picked = {name: _suggest(asked, name, choice) for name, choice in space.items()}
-        trial = _trial(
-            found, asked.number, {**(inputs or {}), **picked}, picked, objectives, project, on_event
-        )
-        if trial.error is None:
-            study.tell(asked, list(trial.values.values()))
-        else:
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        done.append(trial)
-        if on_trial is not None:
-            on_trial(trial)
-    front = pareto([trial.values for trial in done], objectives)
-    return Study(
-        done, front, _keep(found, done, objectives, seed, dict(inputs or {}), perf_counter() - start)
-    )
+    start = perf_counter()
+    done: list[Trial] = []
+
+    def keep(status: RunStatus) -> Run:
+        return _keep(found, done, objectives, seed, dict(inputs or {}), perf_counter() - start, status)
+
+    try:
+        for _ in range(trials):
+            asked = study.ask()
+            picked = {name: _suggest(asked, name, choice) for name, choice in space.items()}
+            merged = {**(inputs or {}), **picked}
+            trial = _trial(found, asked.number, merged, picked, objectives, project, on_event)
+            if trial.error is None:
+                study.tell(asked, list(trial.values.values()))
+            else:
+                study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            done.append(trial)
+            if on_trial is not None:
+                on_trial(trial)
+    except KeyboardInterrupt:
+        keep("interrupted")
+        raise
+    return Study(done, pareto([trial.values for trial in done], objectives), keep("ok"))
 
 
 def _optuna() -> Any:
@@ -162,11 +167,12 @@ def _keep(
     seed: int,
     inputs: dict[str, Any],
     seconds: float,
+    status: RunStatus,
 ) -> Run:
     """Keep the trials as an experiment ``tune-<workflow>``: one record a trial and objective."""
     name = f"workflow:tune-{component.name}"
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    kept = Run(run_record.new_id(name), name, component.meta.version, component.hash, inputs, started)
+    kept = Run(run_record.new_id(name), name, component.meta.version, component.hash, inputs, started, status)
     kept.seconds = seconds
     for trial in trials:
         labels: dict[str, Label] = {"trial": trial.number, "workflow": component.name}
