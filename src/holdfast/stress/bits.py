@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -63,6 +64,11 @@ def select_bits(bits: Bits, dtype: torch.dtype) -> tuple[int, ...]:
 
     Raises UsageError for an unknown word, an empty list, or a bit that ``dtype`` lacks.
     """
+    return _select_bits(bits if isinstance(bits, str) else tuple(bits), dtype)
+
+
+@cache
+def _select_bits(bits: str | tuple[int, ...], dtype: torch.dtype) -> tuple[int, ...]:
     if not isinstance(bits, str):
         for bit in bits:
             check_bit(dtype, bit)

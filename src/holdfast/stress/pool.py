@@ -19,7 +19,7 @@ MOST_DEATHS_IN_A_ROW = 12
 
 
 class Scheduler:
-    """Runs chunks through ``executor``, at most ``in_flight`` at a time, and yields their lines as they finish.
+    """Runs chunks through ``executor``, at most ``in_flight`` at a time.
 
     If workers die, the chunks under way are repeated trial by trial in a process of their own; a trial that
     kills it ``ATTEMPTS`` times is a crash. The rest goes on in a new process pool.

@@ -1,8 +1,8 @@
 """From finished trials to records: rates with Wilson intervals, accuracy, ROC-AUC with DeLong intervals.
 
 Metrics of faults: ``masked_rate``, ``corrected_rate``, ``detected_rate``, ``sdc_rate`` (critical ones
-included), ``critical_sdc_rate``, ``crash_rate``, over all trials and, where each trial is one flip, over those
-of each ``layer``, ``bit`` and ``bit_class`` (named in the labels; totals have none of these labels), and
+included), ``critical_sdc_rate``, ``crash_rate``, over all trials and, where each trial is one flip, over
+those of each ``layer``, ``bit`` and ``bit_class`` (named in the labels; totals have none of these), and
 ``accuracy`` beside ``clean_accuracy`` over the trials that gave an answer. Metrics of harmed inputs:
 ``accuracy``, ``auc`` (two classes), their ``clean_`` counterparts over the same samples, ``false_alarm_rate``
 and ``crash_rate``. Without harm: ``false_alarm_rate`` and ``crash_rate``.

@@ -81,6 +81,8 @@ class Laboratory:
         self.model, self.data, self.seed = model, data, seed
         self._batches = Batches(data, batch_size)
         self._reference: _Reference | None = None
+        self._channels_last: bool | None = None
+        self._protected: Protected | None = model if isinstance(model, Protected) else None
         parameter = next(model.parameters(), None)
         self._device = parameter.device if parameter is not None else torch.device("cpu")
 
@@ -93,8 +95,8 @@ class Laboratory:
         generator = Generator().manual_seed(seeding.derive(self.seed, stressor.name, trial))
         acting = stressor.at_trial(trial, self.seed) if isinstance(stressor, Turns) else stressor
         line: Line = {"trial": trial, "batch": batch}
-        if isinstance(self.model, Protected):
-            self.model.clear_events()
+        if self._protected is not None:
+            self._protected.clear_events()
         answering = False
         try:
             with acting.apply(self.model, reference.x, reference.y, generator) as stressed:
@@ -109,7 +111,7 @@ class Laboratory:
                 raise  # the stressor's own words: it cannot be applied as described
             message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
             return {**line, "outcome": "crash", "message": message}
-        events = list(self.model.events) if isinstance(self.model, Protected) else []
+        events = list(self._protected.events) if self._protected is not None else []
         if events:
             line["actions"] = sorted({action(event) for event in events})
         return line | _verdict(judged_by(stressor), reference, output, events)
@@ -117,8 +119,22 @@ class Laboratory:
     def _clean(self, batch: int) -> _Reference:
         if self._reference is None or self._reference.number != batch:
             x, y = (tensor.to(self._device) for tensor in self._batches[batch])
+            x = self._fast_layout(x)
             self._reference = _Reference(batch, x, y, _forward(self.model, x))
         return self._reference
+
+    def _fast_layout(self, x: Tensor) -> Tensor:
+        """Images channels last on a CPU, where convolution and pooling take half the time that way."""
+        if x.dim() != 4 or self._device.type != "cpu":
+            return x
+        laid_out = x.to(memory_format=torch.channels_last)
+        if self._channels_last is None:
+            try:
+                _forward(self.model, laid_out)
+                self._channels_last = True
+            except RuntimeError:  # the model takes views that only the usual layout allows
+                self._channels_last = False
+        return laid_out if self._channels_last else x
 
 
 def _forward(model: nn.Module, x: Tensor) -> Tensor:
