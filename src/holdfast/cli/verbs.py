@@ -77,8 +77,8 @@ def show(target: str, json: bool) -> None:
         )
     if data.get("outputs"):
         print()
-        rows = [(name, item.get("path", item.get("from"))) for name, item in data["outputs"].items()]
-        print_table(("output", "path or origin"), rows)
+        outputs = [(name, item.get("path", item.get("from"))) for name, item in data["outputs"].items()]
+        print_table(("output", "path or origin"), outputs)
 
 
 def validate(path: Path, json: bool) -> None:

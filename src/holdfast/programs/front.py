@@ -26,7 +26,7 @@ def find_front(records: Sequence[Record], objectives: dict[str, str], by: Sequen
     from holdfast.hub import pareto, points_from_records
 
     points = points_from_records(records, by, metrics=list(objectives))
-    front = pareto([point.values for point in points], objectives)  # type: ignore[arg-type]
+    front = pareto([point.values for point in points], objectives)
     return {
         "objectives": objectives,
         "points": [

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from holdfast.core import environment
 from holdfast.core.result import Record, write_records
 from holdfast.programs.model_files import ModelFile
 
@@ -22,7 +23,7 @@ def run(
     batch_size: int,
     split: str,
     limit: int | None,
-    workers: int,
+    workers: int | None,
     seed: int,
 ) -> None:
     """Run every stressor against every model and write ``out/records.jsonl``.
@@ -38,7 +39,7 @@ def run(
     records: list[Record] = []
     with ExitStack() as stack:
         executor: Executor | None = None
-        if workers > 1:
+        if (workers := workers or environment.cores()) > 1:
             # Forked copies of a process that uses OpenMP threads may hang.
             executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
         for path in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from holdfast.core.result import write_records
 from holdfast.programs import model_files
@@ -14,7 +15,7 @@ def run(
     data: Path | str,
     model: str,
     name: str | None,
-    options: dict[str, object],
+    options: dict[str, Any],
     objective: str,
     epochs: int,
     batch_size: int,
