@@ -29,7 +29,9 @@ def test_fields_of_a_number(dtype: torch.dtype, bits: int, exponent: int) -> Non
     assert len(select_bits("mantissa", dtype)) == bits - 1 - exponent
 
 
-@pytest.mark.parametrize(("bit", "field"), [(31, "sign"), (30, "exponent"), (23, "exponent"), (22, "mantissa")])
+@pytest.mark.parametrize(
+    ("bit", "field"), [(31, "sign"), (30, "exponent"), (23, "exponent"), (22, "mantissa")]
+)
 def test_fields_of_fp32(bit: int, field: str) -> None:
     assert bit_class(torch.float32, bit) == field
 
@@ -53,7 +55,9 @@ def test_exactly_one_bit_of_one_element(dtype: torch.dtype, bits: int, exponent:
     for bit in range(bits):
         changed = tensor.clone()
         flip_element(changed, index, bit)
-        difference = torch.tensor([read_element(changed, i) != read_element(tensor, i) for i in _indices(shape)])
+        difference = torch.tensor(
+            [read_element(changed, i) != read_element(tensor, i) for i in _indices(shape)]
+        )
         assert difference.sum() == 1
         mask = (1 << bits) - 1
         assert (read_element(changed, index) ^ read_element(tensor, index)) & mask == 1 << bit
