@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from holdfast.core import jsonl
 from holdfast.core.errors import FaultError
+from holdfast.core.result import Record
+from holdfast.stress import BitFlips, campaign
 
 
 class ArrayStream:
@@ -121,3 +125,32 @@ class Fragile(nn.Module):
 
 def make_dying() -> Fragile:
     return Fragile("die").eval()
+
+
+FLIPS = BitFlips(bits="exponent")
+STREAM = ArrayStream(40)
+
+
+def run(
+    out: Path, model: Any = make_net, stressors: Any = (FLIPS,), data: Any = STREAM, **changes: Any
+) -> list[Record]:
+    options = {"trials": 24, "batch_size": 16, "seed": 1, **changes}
+    return campaign.run(model, list(stressors), data, out=out, **options)
+
+
+def stable(records: list[Record]) -> list[dict[str, Any]]:
+    return [record.stable() for record in records]
+
+
+def rates(records: list[Record], **labels: object) -> dict[str, float | None]:
+    """Totals by metric."""
+    return {
+        record.metric: record.value
+        for record in records
+        if not {"layer", "bit", "bit_class"} & record.labels.keys()
+        and all(record.labels.get(key) == value for key, value in labels.items())
+    }
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return list(jsonl.read(out / "trials.jsonl"))

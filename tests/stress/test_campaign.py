@@ -1,54 +1,27 @@
 from __future__ import annotations
 
-import json
-import os
-import random
-import subprocess
-import sys
-import time
 from collections import Counter
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from stress_support import ArrayStream, Fragile, GuardedNet, Net, make_dying, make_net
+from stress_support import (
+    FLIPS,
+    STREAM,
+    ArrayStream,
+    Fragile,
+    GuardedNet,
+    Net,
+    lines,
+    make_net,
+    rates,
+    run,
+    stable,
+)
 
-from holdfast.core import jsonl
-from holdfast.core.errors import StepError, StorageError, UsageError
-from holdfast.core.result import Record
-from holdfast.stress import FGSM, BitFlips, DeadChannels, GaussianNoise, Nothing, campaign
-from holdfast.stress.trial import laboratory
-
-FLIPS = BitFlips(bits="exponent")
-STREAM = ArrayStream(40)
-
-
-def run(
-    out: Path, model: Any = make_net, stressors: Any = (FLIPS,), data: Any = STREAM, **changes: Any
-) -> list[Record]:
-    options = {"trials": 24, "batch_size": 16, "seed": 1, **changes}
-    return campaign.run(model, list(stressors), data, out=out, **options)
-
-
-def stable(records: list[Record]) -> list[dict[str, Any]]:
-    return [record.stable() for record in records]
-
-
-def rates(records: list[Record], **labels: object) -> dict[str, float | None]:
-    """Totals by metric."""
-    return {
-        record.metric: record.value
-        for record in records
-        if not {"layer", "bit", "bit_class"} & record.labels.keys()
-        and all(record.labels.get(key) == value for key, value in labels.items())
-    }
-
-
-def lines(out: Path) -> list[dict[str, Any]]:
-    return list(jsonl.read(out / "trials.jsonl"))
+from holdfast.core.errors import StorageError, UsageError
+from holdfast.stress import FGSM, BitFlip, BitFlips, DeadChannels, GaussianNoise, Nothing, campaign, inject
 
 
 def test_flips_in_a_plain_model(tmp_path: Path) -> None:
@@ -62,8 +35,13 @@ def test_flips_in_a_plain_model(tmp_path: Path) -> None:
     assert total["sdc_rate"] == (outcomes["sdc"] + outcomes["critical"]) / 96
     first = records[0]
     assert first.labels == {
-        "model": "net", "protection": "plain", "stressor": "bit_flips", "site": "output", "bits": "exponent", "flips": 1
-    }  # fmt: skip
+        "model": "net",
+        "protection": "plain",
+        "stressor": "bit_flips",
+        "site": "output",
+        "bits": "exponent",
+        "flips": 1,
+    }
     assert first.n == 96
     assert first.interval is not None
     assert first.interval.method == "wilson"
@@ -172,8 +150,6 @@ def test_an_exception_in_the_model_is_a_crash(tmp_path: Path) -> None:
 
 
 def test_a_flip_replays_from_its_line(tmp_path: Path) -> None:
-    from holdfast.stress import BitFlip, inject
-
     run(tmp_path, trials=6)
     for line in lines(tmp_path):
         labels = line["labels"]
@@ -299,155 +275,3 @@ def test_a_model_that_needs_the_usual_layout(tmp_path: Path) -> None:
     net = Viewing()
     net.load_state_dict(make_net().state_dict())
     assert rates(run(tmp_path, net))["crash_rate"] == 0
-
-
-def test_batches_are_read_in_any_order() -> None:
-    with laboratory(make_net, STREAM, batch_size=16, seed=0) as lab:
-        for number in (2, 0, 1, 1, 2):
-            x, y = lab._batches[number]
-            assert torch.equal(x, STREAM.x[number * 16 :][:16])
-            assert torch.equal(y, STREAM.y[number * 16 :][:16])
-        with pytest.raises(UsageError, match="at least 4 batches"):
-            lab._batches[3]
-
-
-STRESSORS = [FLIPS, BitFlips(site="weight"), FGSM(eps=0.1), Nothing()]
-
-
-class Inline(Executor):
-    """Runs at once, and notes how many chunks were under way."""
-
-    def __init__(self) -> None:
-        self.submitted = 0
-
-    def submit(self, function: Any, /, *args: Any, **options: Any) -> Future:
-        self.submitted += 1
-        future: Future = Future()
-        future.set_result(function(*args, **options))
-        return future
-
-
-def test_any_executor_gives_the_same_records(tmp_path: Path) -> None:
-    truth = stable(run(tmp_path / "here", stressors=STRESSORS))
-    inline = Inline()
-    assert stable(run(tmp_path / "inline", stressors=STRESSORS, executor=inline, chunk=5)) == truth
-    assert inline.submitted == 3 * 5 + 1
-    with ThreadPoolExecutor(3) as threads:
-        found = run(tmp_path / "threads", stressors=STRESSORS, executor=threads, chunk=3, in_flight=2)
-    assert stable(found) == truth
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        found = run(tmp_path / "processes", stressors=STRESSORS, executor=processes, chunk=7)
-        assert stable(found) == truth
-        # a module travels to the workers as well as a factory does
-        found = run(tmp_path / "module", make_net(), STRESSORS, executor=processes, chunk=7)
-        assert stable(found) == truth
-
-
-def test_few_chunks_are_under_way(tmp_path: Path) -> None:
-    class Lazy(Executor):
-        """Runs a future only when another would be too many."""
-
-        most = 0
-        waiting: list[Any] = []
-
-        def submit(self, function: Any, /, *args: Any, **options: Any) -> Future:
-            future: Future = Future()
-            self.waiting.append((future, function, args))
-            self.most = max(self.most, len(self.waiting))
-            if len(self.waiting) == 3:
-                for other, call, given in self.waiting:
-                    other.set_result(call(*given))
-                self.waiting.clear()
-            return future
-
-    lazy = Lazy()
-    run(tmp_path, executor=lazy, chunk=2, in_flight=3)
-    assert lazy.most == 3
-
-
-def test_an_error_of_the_call_is_raised_through_an_executor(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as threads, pytest.raises(UsageError, match="conv9"):
-        run(tmp_path, stressors=[BitFlips(layers=("conv9",))], executor=threads)
-
-
-def test_a_model_that_cannot_travel_is_an_error(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as threads, pytest.raises((AttributeError, TypeError), match=r"pickle|local"):
-        run(tmp_path, lambda: make_net(), executor=threads)
-
-
-def test_a_trial_that_kills_its_process_is_a_crash(tmp_path: Path) -> None:
-    """Bit 30 of one channel makes a value huge, and Fragile dies of it; the others live."""
-    flips = BitFlips(site="weight", bits=(30, 0, 1, 2, 3, 4, 5, 6), layers=("net.conv1",))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        records = run(tmp_path, make_dying, [flips], trials=8, executor=pool, chunk=4, in_flight=1)
-    by_outcome = Counter(line["outcome"] for line in lines(tmp_path))
-    assert by_outcome["crash"] == 1
-    assert sum(by_outcome.values()) == 8
-    dead = next(line for line in lines(tmp_path) if line["outcome"] == "crash")
-    assert dead["message"] == "the process died"
-    assert rates(records)["crash_rate"] == 1 / 8
-
-
-@pytest.mark.slow
-def test_a_machine_on_which_everything_dies_is_blamed(tmp_path: Path) -> None:
-    flips = BitFlips(site="weight", bits=(30,), layers=("net.conv1",))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        with pytest.raises(StepError, match="deaths in a row"):
-            run(tmp_path, make_dying, [flips], trials=16, executor=pool)
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from stress_support import ArrayStream, GuardedNet
-from holdfast.core.result import write_records
-from holdfast.stress import FGSM, BitFlips, campaign
-flips = BitFlips(layers=("conv1", "block.2", "head"))
-out = Path(sys.argv[1])
-records = campaign.run(
-    GuardedNet(), [flips, BitFlips(site="weight", bits="all"), FGSM(eps=0.1)], ArrayStream(640),
-    trials=3000, batch_size=4, seed=9, out=out,
-)
-write_records(out / "records.jsonl", records)
-"""
-
-
-def _start(out: Path) -> subprocess.Popen[bytes]:
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(out)], env={**os.environ, "PYTHONPATH": paths})
-
-
-def test_killed_five_times_the_records_are_the_same(tmp_path: Path) -> None:
-    whole = _start(tmp_path / "whole")
-    draw, out, seen = random.Random(4), tmp_path / "killed", []
-    for _ in range(5):
-        process = _start(out)
-        before = len(lines(out)) if (out / "trials.jsonl").exists() else 0
-        # Killed at a random moment after it has added something, so that five kills hit the work itself.
-        while process.poll() is None and (not (out / "trials.jsonl").exists() or len(lines(out)) <= before):
-            time.sleep(0.02)
-        time.sleep(draw.uniform(0, 0.6))
-        assert process.poll() is None, "the campaign ended before it could be killed"
-        process.kill()
-        process.wait()
-        seen.append(len(lines(out)))
-    assert seen == sorted(set(seen))
-    assert _start(out).wait() == 0
-    assert whole.wait() == 0
-    records = [[json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
-               for folder in (tmp_path / "whole", out)]  # fmt: skip
-    first, second = ([Record.from_json(data).stable() for data in found] for found in records)
-    assert len(first) > 50
-    assert first == second
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_dask_gives_the_same_records(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    truth = stable(run(tmp_path / "here", stressors=STRESSORS))
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster, distributed.Client(cluster) as client:  # fmt: skip
-        found = run(tmp_path / "dask", stressors=STRESSORS, executor=client.get_executor(), chunk=5)
-    assert stable(found) == truth
