@@ -1,0 +1,1 @@
+"""Data sets as streams: official layouts, simulated showers, checks."""
