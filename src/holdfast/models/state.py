@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -41,7 +42,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             data = torch.load(path, map_location="cpu", weights_only=True)
     # The readers raise whatever the damaged byte leads them into; the file is at fault in every case.
     except Exception as error:
-        raise DataError(f"weights {path}", expected="a readable state dict", got=_brief(error)) from error
+        raise DataError(
+            f"weights {path}", expected="a readable state dict", got=why_unreadable(error)
+        ) from error
     if isinstance(data, Mapping) and isinstance(data.get("state_dict"), Mapping):
         data = data["state_dict"]
     if not isinstance(data, Mapping) or not all(isinstance(value, Tensor) for value in data.values()):
@@ -75,6 +78,9 @@ def _listed(keys: list[str], most: int = 8) -> str:
     return ", ".join(keys[:most]) + more
 
 
-def _brief(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
+    """One line about an error of a reader of tensors."""
+    if isinstance(error, UnpicklingError):
+        return "objects other than tensors"  # torch's own text advises to run them
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

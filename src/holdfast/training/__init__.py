@@ -1,0 +1,7 @@
+"""Training: the loop, what it minimises, its checkpoints and its logs."""
+
+from holdfast.training.loop import FitResult, fit
+from holdfast.training.objectives import Objective
+from holdfast.training.trackers import VOLATILE
+
+__all__ = ["VOLATILE", "FitResult", "Objective", "fit"]

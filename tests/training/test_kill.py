@@ -1,0 +1,79 @@
+"""Training killed by SIGKILL at random moments ends with the bytes of an undisturbed one."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from holdfast.core import jsonl
+from holdfast.training import VOLATILE
+
+SCRIPT = Path(__file__).with_name("killable.py")
+
+
+def start(out):
+    return subprocess.Popen([sys.executable, str(SCRIPT), str(out)], stderr=subprocess.PIPE)
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()
+
+
+def outcome(out):
+    lines = [
+        {k: v for k, v in line.items() if k not in VOLATILE} for line in jsonl.read(out / "history.jsonl")
+    ]
+    return json.dumps(lines), (out / "best.safetensors").read_bytes()
+
+
+def weights(out):
+    import torch
+
+    content = torch.load(out / "last.pt", weights_only=True)
+    return content["model"], content["optimizer"]["state"]
+
+
+def test_five_kills_change_nothing(tmp_path):
+    import torch
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    began = time.monotonic()
+    finish(start(whole))
+    duration = time.monotonic() - began
+
+    draw, kills = random.Random(4), 0
+    for _ in range(5):
+        process = start(killed)
+        # The clock starts with the first checkpoint: before it, there is only the import of torch.
+        while not (killed / "last.pt").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0.1, 0.7) * duration if kills else draw.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    finish(start(killed))
+
+    assert kills >= 2, "the training was over before it could be killed"
+    assert outcome(killed) == outcome(whole)
+    (model, optimizer), (other_model, other_optimizer) = weights(whole), weights(killed)
+    assert all(torch.equal(value, other_model[key]) for key, value in model.items())
+    for index, values in optimizer.items():
+        assert all(torch.equal(value, other_optimizer[index][key]) for key, value in values.items())
+    assert not list(killed.glob(".*.part"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_resume(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29411"]
+    for out, rounds in (("a", 1), ("b", 2)):
+        for _ in range(rounds):
+            script = [str(SCRIPT.with_name("two_processes.py")), str(tmp_path / out)]
+            done = subprocess.run([*command, *script], capture_output=True, timeout=180, check=False)
+            assert done.returncode == 0, done.stderr.decode()
+    assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
