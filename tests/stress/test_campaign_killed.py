@@ -24,7 +24,7 @@ flips = BitFlips(layers=("conv1", "block.2", "head"))
 out = Path(sys.argv[1])
 records = campaign.run(
     GuardedNet(), [flips, BitFlips(site="weight", bits="all"), FGSM(eps=0.1)], ArrayStream(640),
-    trials=4000, batch_size=4, seed=9, out=out,
+    trials=2500, batch_size=4, seed=9, out=out,
 )
 write_records(out / "records.jsonl", records)
 """
@@ -45,7 +45,7 @@ def test_killed_five_times_the_records_are_the_same(tmp_path: Path) -> None:
         # Killed at a random moment after it has added something, so that five kills hit the work itself.
         while process.poll() is None and (not (out / "trials.jsonl").exists() or len(lines(out)) <= before):
             time.sleep(0.02)
-        time.sleep(draw.uniform(0, 0.3))
+        time.sleep(draw.uniform(0, 0.2))
         assert process.poll() is None, "the campaign ended before it could be killed"
         process.kill()
         process.wait()
