@@ -67,7 +67,7 @@ def test_list_and_search_find_the_flagship(holdfast):
         pytest.param(["show", "workflow:egamma-hardend"], 3, "did you mean", id="unknown component"),
         pytest.param(["run", "workflow:digits-train", "--rate", "1"], 2, "lr", id="unknown input"),
         pytest.param(["run", "workflow:digits-train", "--epochs", "none"], 2, "epochs", id="wrong type"),
-        pytest.param(["validate", "nowhere"], 3, "nowhere", id="no such folder"),
+        pytest.param(["validate", "nowhere"], 2, "nowhere", id="no such folder"),
         pytest.param(
             ["frontier", "nothing", "--objective", "auc"], 2, "METRIC:min", id="objective without direction"
         ),

@@ -200,7 +200,8 @@ def frontier(source: str, objectives: Sequence[str], by: Sequence[str], json: bo
     """Print the Pareto front of an experiment's or a folder's records."""
     from holdfast.programs.front import find_front
 
-    found = find_front(_records(source), _objectives(objectives), by)
+    goals = _objectives(objectives)
+    found = find_front(_records(source), goals, by)
     if json:
         print_json(found)
         return

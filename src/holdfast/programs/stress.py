@@ -44,7 +44,7 @@ def run(
             executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
         for path in models:
             file = ModelFile.open(path)
-            for options in stressors:
+            for index, options in enumerate(stressors, start=1):
                 count = options.get("trials", trials)
                 given = {key: value for key, value in options.items() if key not in ("name", "trials")}
                 records += stress.campaign.run(
@@ -54,7 +54,7 @@ def run(
                     trials=count,
                     batch_size=options.get("batch_size", batch_size),
                     seed=seed,
-                    out=out / "-".join(str(part) for part in file.labels.values()) / options["name"],
+                    out=out / "-".join(str(part) for part in file.labels.values()) / f"{index:02}-{options['name']}",
                     executor=executor,
                     labels=file.labels,
                 )
