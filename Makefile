@@ -1,7 +1,7 @@
 # Every target makes .venv from requirements.lock if it is missing or out of date.
 PYTHON ?= python3.11
 BIN := .venv/bin
-NATIVE := $(wildcard native/*)
+NATIVE := $(wildcard native/* native/src/*)
 
 .PHONY: demo test test-all bench lint clean
 

@@ -1,0 +1,32 @@
+#include "dispatch.hpp"
+
+#include <stdexcept>
+
+namespace holdfast {
+
+std::vector<std::string> available() {
+    std::vector<std::string> names;
+#if HOLDFAST_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+        names.push_back("avx512");
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.push_back("avx2");
+#endif
+    names.push_back("scalar");
+    return names;
+}
+
+const Kernels& find(const std::string& name) {
+    for (const std::string& known : available()) {
+        if (known != name) continue;
+#if HOLDFAST_X86
+        if (name == "avx512") return kernels_avx512;
+        if (name == "avx2") return kernels_avx2;
+#endif
+        return kernels_scalar;
+    }
+    throw std::invalid_argument("this processor or build has no instruction set '" + name + "'");
+}
+
+}  // namespace holdfast

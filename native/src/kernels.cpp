@@ -1,0 +1,256 @@
+// Compiled once per instruction set (HOLDFAST_VARIANT). Vectors of eight doubles are spelled with the
+// compiler's vector extension, which maps them to one, two or four registers; standard library templates
+// stay out, because the linker might keep a copy with the wrong instruction set.
+#include "kernels.hpp"
+
+namespace holdfast {
+namespace {
+
+constexpr Index W = 8;
+typedef double Doubles __attribute__((vector_size(64)));
+typedef float Floats __attribute__((vector_size(32)));
+typedef Doubles LooseDoubles __attribute__((aligned(8), may_alias));
+typedef Floats LooseFloats __attribute__((aligned(4), may_alias));
+
+inline Doubles load(const double* p) { return *reinterpret_cast<const LooseDoubles*>(p); }
+inline Doubles load(const float* p) {
+    return __builtin_convertvector(Floats(*reinterpret_cast<const LooseFloats*>(p)), Doubles);
+}
+inline void store(double* p, Doubles v) { *reinterpret_cast<LooseDoubles*>(p) = v; }
+inline double sum(Doubles v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
+inline Index smaller(Index a, Index b) { return a < b ? a : b; }
+inline double magnitude(double v) { return __builtin_fabs(v); }
+inline Doubles magnitude(Doubles v) {
+    typedef long long Bits __attribute__((vector_size(64)));
+    return (Doubles)((Bits)v & 0x7fffffffffffffffLL);
+}
+// A NaN never wins: statistics find it in the sum of squares instead.
+inline double larger(double a, double b) { return b > a ? b : a; }
+inline Doubles larger(Doubles a, Doubles b) { return b > a ? b : a; }
+
+// ---- sum over the batch ------------------------------------------------------------------------------------
+
+constexpr Index BLOCK = 2048;  // doubles that stay in the first-level cache while the batch streams past
+
+void batch_sum(const float* x, Index n, Index length, Index begin, Index end, double* total, BatchStats* stats) {
+    Doubles max_abs = {}, squares = {}, total_max = {}, total_squares = {};
+    double tail_max = 0, tail_squares = 0, tail_total_max = 0, tail_total_squares = 0;
+    for (Index low = begin; low < end; low += BLOCK) {
+        const Index high = smaller(low + BLOCK, end), whole = low + (high - low) / W * W;
+        for (Index image = 0; image < n; ++image) {
+            const float* row = x + image * length;
+            for (Index i = low; i < whole; i += W) {
+                const Doubles v = load(row + i);
+                max_abs = larger(max_abs, magnitude(v));
+                squares += v * v;
+                store(total + i, image ? load(total + i) + v : v);
+            }
+            for (Index i = whole; i < high; ++i) {
+                const double v = row[i];
+                tail_max = larger(tail_max, magnitude(v));
+                tail_squares += v * v;
+                total[i] = image ? total[i] + v : v;
+            }
+        }
+        for (Index i = low; i < whole; i += W) {
+            const Doubles v = load(total + i);
+            total_max = larger(total_max, magnitude(v));
+            total_squares += v * v;
+        }
+        for (Index i = whole; i < high; ++i) {
+            tail_total_max = larger(tail_total_max, magnitude(total[i]));
+            tail_total_squares += total[i] * total[i];
+        }
+    }
+    for (Index lane = 0; lane < W; ++lane) {
+        tail_max = larger(tail_max, max_abs[lane]);
+        tail_total_max = larger(tail_total_max, total_max[lane]);
+    }
+    stats->max_abs = tail_max;
+    stats->sum_squares = tail_squares + sum(squares);
+    stats->total_max_abs = tail_total_max;
+    stats->total_squares = tail_total_squares + sum(total_squares);
+}
+
+// ---- checksum convolution ----------------------------------------------------------------------------------
+
+// TAPS accumulators of two vectors each: at 8 taps they fill half of the AVX-512 registers.
+template <int TAPS>
+inline void tap_block(const double* total, const double* weights, Index channels, Index taps, Index size,
+                      Index begin, Index end, double* planes) {
+    Index i = begin;
+    for (; i + 2 * W <= end; i += 2 * W) {
+        Doubles low[TAPS] = {}, high[TAPS] = {};
+        for (Index c = 0; c < channels; ++c) {
+            const Doubles a = load(total + c * size + i), b = load(total + c * size + i + W);
+            const double* w = weights + c * taps;
+#pragma GCC unroll 8
+            for (int t = 0; t < TAPS; ++t) {
+                low[t] += a * w[t];
+                high[t] += b * w[t];
+            }
+        }
+        for (int t = 0; t < TAPS; ++t) {
+            store(planes + t * size + i, low[t]);
+            store(planes + t * size + i + W, high[t]);
+        }
+    }
+    for (; i < end; ++i) {
+        double sums[TAPS] = {};
+        for (Index c = 0; c < channels; ++c)
+            for (int t = 0; t < TAPS; ++t) sums[t] += total[c * size + i] * weights[c * taps + t];
+        for (int t = 0; t < TAPS; ++t) planes[t * size + i] = sums[t];
+    }
+}
+
+void tap_planes(const double* total, const double* weights, Index channels, Index taps, Index size, Index begin,
+                Index end, double* planes) {
+    Index t = 0;
+    for (; t + 8 <= taps; t += 8)
+        tap_block<8>(total, weights + t, channels, taps, size, begin, end, planes + t * size);
+    for (; t + 3 <= taps; t += 3)
+        tap_block<3>(total, weights + t, channels, taps, size, begin, end, planes + t * size);
+    for (; t < taps; ++t)
+        tap_block<1>(total, weights + t, channels, taps, size, begin, end, planes + t * size);
+}
+
+// The outputs o with 0 <= o * stride + shift < size, as a half-open range within [0, count).
+inline void valid(Index shift, Index stride, Index size, Index count, Index* low, Index* high) {
+    *low = shift < 0 ? smaller((-shift + stride - 1) / stride, count) : 0;
+    *high = shift >= size ? *low : smaller((size - 1 - shift) / stride + 1, count);
+    if (*high < *low) *high = *low;
+}
+
+void gather_taps(const double* planes, const Geometry& g, Index begin, Index end, double* out) {
+    for (Index oy = begin; oy < end; ++oy) {
+        double* row = out + oy * g.out_w;
+        for (Index ox = 0; ox < g.out_w; ++ox) row[ox] = 0;
+        for (Index r = 0; r < g.kernel_h; ++r) {
+            const Index y = oy * g.stride_h + r * g.dilation_h - g.pad_top;
+            if (y < 0 || y >= g.height) continue;
+            for (Index s = 0; s < g.kernel_w; ++s) {
+                const Index shift = s * g.dilation_w - g.pad_left;
+                const double* plane = planes + ((r * g.kernel_w + s) * g.height + y) * g.width + shift;
+                Index low, high;
+                valid(shift, g.stride_w, g.width, g.out_w, &low, &high);
+                if (g.stride_w == 1)
+                    for (Index ox = low; ox < high; ++ox) row[ox] += plane[ox];
+                else
+                    for (Index ox = low; ox < high; ++ox) row[ox] += plane[ox * g.stride_w];
+            }
+        }
+    }
+}
+
+inline void dot(const double* a, const double* b, Index count, Doubles* sums, double* tail) {
+    Index i = 0;
+    for (; i + 2 * W <= count; i += 2 * W) {
+        sums[0] += load(a + i) * load(b + i);
+        sums[1] += load(a + i + W) * load(b + i + W);
+    }
+    if (i + W <= count) {
+        sums[0] += load(a + i) * load(b + i);
+        i += W;
+    }
+    for (; i < count; ++i) *tail += a[i] * b[i];
+}
+
+void convolve_last(const double* total, const double* weights, const Geometry& g, Index begin, Index end,
+                   double* out) {
+    for (Index oy = begin; oy < end; ++oy)
+        for (Index ox = 0; ox < g.out_w; ++ox) {
+            const Index left = ox * g.stride_w - g.pad_left;
+            Index low, high;
+            valid(left, g.dilation_w, g.width, g.kernel_w, &low, &high);
+            Doubles sums[2] = {};
+            double tail = 0;
+            for (Index r = 0; r < g.kernel_h; ++r) {
+                const Index y = oy * g.stride_h + r * g.dilation_h - g.pad_top;
+                if (y < 0 || y >= g.height) continue;
+                const double* row = total + (y * g.width + left) * g.channels;
+                const double* kernel = weights + r * g.kernel_w * g.channels;
+                if (g.dilation_w == 1) {
+                    dot(row + low * g.channels, kernel + low * g.channels, (high - low) * g.channels, sums, &tail);
+                } else {
+                    for (Index s = low; s < high; ++s)
+                        dot(row + s * g.dilation_w * g.channels, kernel + s * g.channels, g.channels, sums, &tail);
+                }
+            }
+            out[oy * g.out_w + ox] = sum(sums[0] + sums[1]) + tail;
+        }
+}
+
+// ---- sums of the output and comparison ---------------------------------------------------------------------
+
+void sum_rows(const float* out, Index rows, Index length, Index begin, Index end, double* sums) {
+    for (Index low = begin; low < end; low += BLOCK) {
+        const Index high = smaller(low + BLOCK, end), whole = low + (high - low) / W * W;
+        for (Index i = low; i < high; ++i) sums[i] = 0;
+        Index row = 0;
+        for (; row + 4 <= rows; row += 4) {
+            const float *a = out + row * length, *b = a + length, *c = b + length, *d = c + length;
+            for (Index i = low; i < whole; i += W)
+                store(sums + i, load(sums + i) + ((load(a + i) + load(b + i)) + (load(c + i) + load(d + i))));
+            for (Index i = whole; i < high; ++i)
+                sums[i] += (double(a[i]) + double(b[i])) + (double(c[i]) + double(d[i]));
+        }
+        for (; row < rows; ++row) {
+            const float* a = out + row * length;
+            for (Index i = low; i < whole; i += W) store(sums + i, load(sums + i) + load(a + i));
+            for (Index i = whole; i < high; ++i) sums[i] += a[i];
+        }
+    }
+}
+
+inline double sum_run(const float* p, Index count) {
+    Doubles a = {}, b = {};
+    Index i = 0;
+    for (; i + 2 * W <= count; i += 2 * W) {
+        a += load(p + i);
+        b += load(p + i + W);
+    }
+    if (i + W <= count) {
+        a += load(p + i);
+        i += W;
+    }
+    double tail = 0;
+    for (; i < count; ++i) tail += p[i];
+    return sum(a + b) + tail;
+}
+
+void sum_last(const float* out, Index n, Index positions, Index m_count, Index begin, Index end, double* sums) {
+    for (Index image = 0; image < n; ++image)
+        for (Index i = begin; i < end; ++i) {
+            const double value = sum_run(out + (image * positions + i) * m_count, m_count);
+            sums[i] = image ? sums[i] + value : value;
+        }
+}
+
+void compare(const double* sums, const double* expected, double offset, double threshold, Index begin, Index end,
+             Verdict* verdict) {
+    for (Index i = begin; i < end; ++i) {
+        const double deviation = magnitude(sums[i] - (expected[i] + offset));
+        // Written so that a NaN counts as a violation: every comparison with it is false.
+        if (!(deviation <= threshold)) {
+            if (verdict->first < 0) verdict->first = i;
+            ++verdict->violations;
+        }
+        if (magnitude(sums[i]) <= 1.7976931348623157e308) {
+            verdict->deviation = larger(verdict->deviation, deviation);
+        } else {
+            ++verdict->nonfinite;
+        }
+    }
+    if (verdict->nonfinite) verdict->deviation = __builtin_inf();
+}
+
+}  // namespace
+
+#define HOLDFAST_JOIN_(a, b) a##b
+#define HOLDFAST_JOIN(a, b) HOLDFAST_JOIN_(a, b)
+extern const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT);
+const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT) = {
+    batch_sum, tap_planes, gather_taps, convolve_last, sum_rows, sum_last, compare,
+};
+
+}  // namespace holdfast

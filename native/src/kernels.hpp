@@ -1,0 +1,62 @@
+// The inner loops, one table of them per instruction set. All work on half-open ranges, so that callers can
+// share them out among threads without any reduction over positions.
+#pragma once
+
+#include <cstddef>
+
+namespace holdfast {
+
+using Index = std::ptrdiff_t;
+
+// Statistics of a batch and of its sum over the batch; sum_squares is not finite if any input is not.
+struct BatchStats {
+    double max_abs = 0, sum_squares = 0, total_max_abs = 0, total_squares = 0;
+};
+
+// What a comparison of sums with checksums found; first is -1 where nothing was violated.
+struct Verdict {
+    Index violations = 0, nonfinite = 0, first = -1;
+    double deviation = 0;
+};
+
+// A checksum convolution: one output channel over all `channels`, zero padding.
+struct Geometry {
+    Index channels, height, width;          // of the input
+    Index kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+    Index out_h, out_w;
+};
+
+struct Kernels {
+    // total[i] = sum over n of x[n * length + i], for begin <= i < end.
+    void (*batch_sum)(const float* x, Index n, Index length, Index begin, Index end, double* total, BatchStats*);
+
+    // planes[t * size + i] = sum over c of weights[c * taps + t] * total[c * size + i], for begin <= i < end.
+    void (*tap_planes)(const double* total, const double* weights, Index channels, Index taps, Index size,
+                       Index begin, Index end, double* planes);
+
+    // Output rows begin..end from the planes of tap_planes (size = height * width).
+    void (*gather_taps)(const double* planes, const Geometry&, Index begin, Index end, double* out);
+
+    // Output rows begin..end from total (height, width, channels) and weights (kernel_h, kernel_w, channels).
+    void (*convolve_last)(const double* total, const double* weights, const Geometry&, Index begin, Index end,
+                          double* out);
+
+    // sums[i] = sum over rows of out[row * length + i], for begin <= i < end.
+    void (*sum_rows)(const float* out, Index rows, Index length, Index begin, Index end, double* sums);
+
+    // sums[i] = sum over n and m of out[(n * positions + i) * m_count + m], for begin <= i < end.
+    void (*sum_last)(const float* out, Index n, Index positions, Index m_count, Index begin, Index end,
+                     double* sums);
+
+    // Compare sums with expected + offset.
+    void (*compare)(const double* sums, const double* expected, double offset, double threshold, Index begin,
+                    Index end, Verdict*);
+};
+
+extern const Kernels kernels_scalar;
+#if HOLDFAST_X86
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+}  // namespace holdfast
