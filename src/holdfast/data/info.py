@@ -1,0 +1,36 @@
+"""What is known of a data set and of one stream through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Split = Literal["train", "val", "test", "all"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """One split of a data set.
+
+    ``shape`` is (channels, height, width); ``n`` and ``counts`` (by class name) are of this split;
+    ``unit_gev`` has the GeV that one unit of each channel stands for (None: that channel is no energy), and
+    is None where no channel is one; ``value_range`` bounds the inputs where they are bounded;
+    ``fingerprint`` (64 hex digits) identifies the events of this split by the content of their files.
+    """
+
+    name: str
+    split: Split
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    n: int
+    counts: dict[str, int]
+    unit_gev: tuple[float | None, ...] | None
+    value_range: tuple[float, float] | None
+    simulated: bool
+    fingerprint: str
+
+    @property
+    def classes_present(self) -> tuple[str, ...]:
+        """Classes that this split has events of."""
+        return tuple(name for name in self.classes if self.counts[name])

@@ -1,0 +1,77 @@
+"""From what a user names (a data set, files, a folder, a manifest) to the table behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from holdfast.core.errors import DataError, UsageError
+from holdfast.core.registry import Registry
+from holdfast.data.cifar import cifar10, cifar100
+from holdfast.data.digits import digits
+from holdfast.data.hdf5 import SUFFIXES, ShowerTable
+from holdfast.data.mnist import mnist
+from holdfast.data.table import Table
+
+Source = str | Path | Sequence[str | Path]
+
+data_sets: Registry[Callable[[], Table]] = Registry("data set", "data_sets")
+"""Data sets by name; a plugin registers a function without arguments that returns a Table."""
+
+for _name, _make in (("digits", digits), ("mnist", mnist), ("cifar10", cifar10), ("cifar100", cifar100)):
+    data_sets.register(_name)(_make)
+
+
+def table(source: Source) -> Table:
+    """The table of a data set's name, or of ML4SCI files given one by one, comma-separated or as folders.
+
+    Names go before paths. Raises UnknownNameError, UsageError, DataError.
+    """
+    name = named(source)
+    if name is not None:
+        return data_sets.get(name)()
+    return ShowerTable(files(source))
+
+
+def named(source: Source) -> str | None:
+    """The name in ``source`` if it is a data set's and not a path. Raises UnknownNameError for neither."""
+    if not isinstance(source, str):
+        return None
+    if source in data_sets:
+        return source
+    parts = [Path(part).expanduser() for part in source.split(",") if part]
+    looks_like_path = "/" in source or source.endswith(SUFFIXES)
+    if not parts or not (looks_like_path or any(part.exists() for part in parts)):
+        data_sets.get(source)  # raises, listing the names
+    return None
+
+
+def files(source: Source) -> list[Path]:
+    """The ML4SCI files that ``source`` means, in the order given, those of a folder by name.
+
+    Raises DataError for a path that does not exist and for a folder without such files.
+    """
+    if isinstance(source, str):
+        source = [part for part in source.split(",") if part]
+    paths = [Path(part).expanduser() for part in ([source] if isinstance(source, Path) else source)]
+    if not paths:
+        raise UsageError("data source", expected="a data set's name or files", got="nothing")
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES)
+            if not inside:
+                raise DataError(
+                    str(path), expected=f"files ending in {' or '.join(SUFFIXES)}", got="none in this folder"
+                )
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise DataError(
+                str(path), expected="a file or a folder", got="no such path", remedy="check the path"
+            )
+    double = {path for path in found if found.count(path) > 1}
+    if double:
+        raise UsageError("data source", expected="each file once", got=f"{sorted(map(str, double))} twice")
+    return found
