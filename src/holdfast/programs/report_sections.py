@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from holdfast.core.result import Record
@@ -41,8 +41,11 @@ def value_text(record: Record) -> tuple[str, str]:
     """A record's value and its interval as two texts, in per cent for rates, else in the record's unit."""
     if record.value is None:
         return "not measured", ""
-    rate = record.metric == "accuracy" or record.metric.endswith("_rate")
-    scale, unit = (100, " %") if rate else (1, "" if record.unit == "1" else f" {record.unit}")
+    scale, unit = 1.0, "" if record.unit == "1" else f" {record.unit}"
+    if record.metric == "accuracy" or record.metric.endswith("_rate"):
+        scale, unit = 100.0, " %"
+    elif record.unit == "FLOP":
+        scale, unit = 1e-6, " MFLOP"
     span = record.interval
     limits = f"[{scale * span.low:.3g}, {scale * span.high:.3g}]" if span else ""
     return f"{number(scale * record.value)}{unit}", limits
@@ -227,7 +230,7 @@ def provenance(records: Sequence[Record]) -> dict[str, Any]:
         for name, ref in record.components.items():
             components[name] = f"{ref.version} ({ref.hash[:12]})"
     software = {name: version for record in records for name, version in record.software.items()}
-    platforms = {", ".join(f"{k}: {v}" for k, v in record.platform.items()) for record in records}
+    platforms = {_platform(record.platform) for record in records}
     seeds = sorted({record.seed for record in records if record.seed is not None})
     times = sorted(record.time for record in records)
     return {
@@ -238,3 +241,14 @@ def provenance(records: Sequence[Record]) -> dict[str, Any]:
         "from": times[0] if times else "",
         "to": times[-1] if times else "",
     }
+
+
+def _platform(platform: Mapping[str, str | int]) -> str:
+    memory = int(platform.get("memory_bytes", 0)) / 2**30
+    names = ("processor", "cores", "machine", "system")
+    known = [
+        f"{platform[name]} {name}" if name == "cores" else str(platform[name])
+        for name in names
+        if name in platform
+    ]
+    return ", ".join([*known, f"{memory:.0f} GiB memory"] if memory else known)

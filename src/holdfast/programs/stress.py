@@ -54,7 +54,9 @@ def run(
                     trials=count,
                     batch_size=options.get("batch_size", batch_size),
                     seed=seed,
-                    out=out / "-".join(str(part) for part in file.labels.values()) / f"{index:02}-{options['name']}",
+                    out=out
+                    / "-".join(str(part) for part in file.labels.values())
+                    / f"{index:02}-{options['name']}",
                     executor=executor,
                     labels=file.labels,
                 )

@@ -1,0 +1,49 @@
+"""What the documentation says runs: every Python block, every example, every command's verb."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "docs" / "tutorial.md"]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert blocks
+    # The blocks of a page build on each other.
+    run(["-c", "\n".join(blocks)])
+
+
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(path, marks=pytest.mark.slow if "dask" in path.name else ()) for path in EXAMPLES],
+    ids=lambda path: path.name,
+)
+def test_an_example_runs(example):
+    run([str(example)])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_the_commands_of_a_page_exist(page):
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    named = set(re.findall(r"holdfast ([a-z]+) ", page.read_text())) - {"is"}
+    assert named <= verbs
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "architecture.md"], ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def run(arguments):
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
