@@ -137,10 +137,12 @@ class Stream:
             self._cached = np.zeros(self.info.n, dtype=bool)
         places = np.searchsorted(self._indices, events)
         missing = ~self._cached[places]
-        if missing.any():
-            self._cache[places[missing]] = self._decode(events[missing])
-            self._cached[places] = True
-        return self._cache[places]
+        if not missing.any():
+            return self._cache[places]
+        decoded = self._decode(events[missing])
+        self._cache[places[missing]] = decoded
+        self._cached[places] = True
+        return decoded if missing.all() else self._cache[places]
 
     def _decode(self, events: Indices) -> Images:
         ascending = np.argsort(events, kind="stable")

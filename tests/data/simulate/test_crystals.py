@@ -62,14 +62,3 @@ def test_showers_that_leave_the_canvas_are_dropped():
     one, rng = np.ones(1), seeding.generator(2)
     canvas = crystals.deposit((1, 16, 64), np.zeros(1, int), 5 * one, one > 1, 8 * one, 62 * one, rng, P)
     assert canvas.sum() == 0
-
-
-def test_gflash_means():
-    """ln T and ln alpha of 50 GeV showers average to the parametrisation."""
-    energy = np.full(100_000, 50.0)
-    depth, alpha = profile.draw_longitudinal(energy, seeding.generator(3), P)
-    y = 50 / P.critical_gev
-    assert np.log(depth).mean() == pytest.approx(np.log(np.log(y) - 0.812), abs=0.002)
-    assert np.log(alpha).mean() == pytest.approx(profile.mean_log_alpha(energy[:1], P)[0], abs=0.003)
-    rho = np.corrcoef(np.log(depth), np.log(alpha))[0, 1]
-    assert rho == pytest.approx(0.705 - 0.023 * np.log(y), abs=0.01)

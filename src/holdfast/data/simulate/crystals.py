@@ -78,7 +78,8 @@ def library(p: ShowerParameters) -> NDArray[np.float32]:
             for deviation in _DEVIATIONS
         ]
     )
-    table = (weights @ shares).astype(np.float32)
+    # Not by BLAS, whose last bits depend on its number of threads.
+    table = np.einsum("sr,rp->sp", weights, shares).astype(np.float32)
     return table.reshape(len(_ENERGIES_GEV), len(_DEVIATIONS), _POSITIONS, _POSITIONS, PATCH * PATCH)
 
 
