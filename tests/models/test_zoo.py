@@ -112,7 +112,7 @@ def test_unknown_model_lists_the_zoo():
 
 def test_names_and_options_describe_what_create_takes():
     assert models.names() == ["cnn", "resnet20", "resnet32"]
-    assert models.options("cnn") == {"width": 1.0, "dropout": 0.2, "input_norm": True, "compress": "sqrt"}
+    assert models.options("cnn") == {"width": 1.0, "dropout": 0.1, "input_norm": True, "compress": "sqrt"}
 
 
 @pytest.mark.parametrize("data", [{"name": "cnn"}, {"colour": 1}, [1], None], ids=str)

@@ -32,7 +32,7 @@ class CNN(nn.Module):
         config: ModelConfig,
         *,
         width: float = 1.0,
-        dropout: float = 0.2,
+        dropout: float = 0.1,
         input_norm: bool = True,
         compress: str = "sqrt",
     ) -> None:
@@ -66,7 +66,7 @@ class CNN(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """3×3 convolution, normalisation, ReLU, and a 2×2 maximum if ``pool``."""
+    """3×3 convolution, normalisation, ReLU, and a 2×2 mean if ``pool``."""
 
     def __init__(self, narrow: int, wide: int, *, stride: int, norm: str, pool: bool) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class ConvBlock(nn.Module):
         self.norm = norm_layer(norm, wide)
         self.relu = nn.ReLU()
         # Rounding up keeps the last row and column of odd sizes, and something of a 1×1 image.
-        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pool else nn.Identity()
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, ``wide``, H', W') of (N, ``narrow``, H, W)."""
