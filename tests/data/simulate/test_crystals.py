@@ -62,3 +62,17 @@ def test_showers_that_leave_the_canvas_are_dropped():
     one, rng = np.ones(1), seeding.generator(2)
     canvas = crystals.deposit((1, 16, 64), np.zeros(1, int), 5 * one, one > 1, 8 * one, 62 * one, rng, P)
     assert canvas.sum() == 0
+
+
+def test_lateral_fluctuations_are_those_of_the_number_of_spots():
+    """A crystal with the share f of a shower of N spots fluctuates by sqrt(f (1 - f) / N)."""
+    n, energy = 3000, 50.0
+    rng = seeding.generator(6)
+    full = np.full(n, energy)
+    canvas = crystals.deposit(
+        (n, 16, 64), np.arange(n), full, np.zeros(n, bool), full * 0 + 8, full * 0 + 32.01, rng, P
+    )
+    share = canvas[:, 8, 33] / canvas.sum(axis=(1, 2))
+    f = share.mean()
+    # The shape's own fluctuations (alpha) come on top.
+    assert share.std() == pytest.approx(np.sqrt(f * (1 - f) / profile.spots(full[:1], P)[0]), rel=0.35)

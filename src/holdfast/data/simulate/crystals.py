@@ -79,7 +79,7 @@ def library(p: ShowerParameters) -> NDArray[np.float32]:
         ]
     )
     # Not by BLAS, whose last bits depend on its number of threads.
-    table = np.einsum("sr,rp->sp", weights, shares).astype(np.float32)
+    table: NDArray[np.float32] = np.einsum("sr,rp->sp", weights, shares).astype(np.float32)
     return table.reshape(len(_ENERGIES_GEV), len(_DEVIATIONS), _POSITIONS, _POSITIONS, PATCH * PATCH)
 
 
@@ -124,7 +124,10 @@ def deposit(
     offsets = np.arange(PATCH) - margin
     corner = (event * rows + nearest_row) * columns + nearest_column
     where = corner[:, None] + (offsets[:, None] * columns + offsets[None, :]).reshape(-1)
-    amounts = patches * contained[:, None]
+    # Lateral fluctuations: every crystal gets a whole number of spots, the shower's energy is kept.
+    spots = rng.poisson(patches * profile.spots(energy_gev, p)[:, None])
+    share_in_patch = patches.sum(axis=1) / np.maximum(spots.sum(axis=1), 1)
+    amounts = spots * (share_in_patch * contained)[:, None]
     total = np.bincount(where.reshape(-1), amounts.reshape(-1), minlength=int(np.prod(canvas_shape)))
     return total.astype(np.float64, copy=False).reshape(canvas_shape)
 

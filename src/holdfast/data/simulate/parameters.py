@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SIMULATOR_VERSION = "0.1.0"
+SIMULATOR_VERSION = "0.1.1"
 """Changes whenever the same seed gives other images."""
 
 

@@ -46,6 +46,12 @@ def draw_longitudinal(
     return np.exp(log_t), np.maximum(np.exp(log_alpha), 1.05)
 
 
+def spots(energy_gev: Floats, p: ShowerParameters) -> Floats:
+    """Number of energy spots that a shower's lateral fluctuations correspond to, (n,)."""
+    number: Floats = 93 * np.log(p.z_effective) * energy_gev**0.876
+    return number
+
+
 def radial(tau: Floats, energy_gev: Floats | float, p: ShowerParameters) -> tuple[Floats, Floats, Floats]:
     """Radii of core and tail in Molière radii and the core's share, at depth ``tau``, all of its shape.
 
