@@ -1,4 +1,8 @@
-"""The simulation beside the 100 published images of the same kind (energies only)."""
+"""The simulation beside the 100 published images of the same kind (energies only).
+
+Noise, readout thresholds, energy scale and the growth of the material along eta were chosen by hand with
+these same images, so this shows that the simulation can look like them, not that it predicts others.
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +11,7 @@ from holdfast.data import schema
 from holdfast.data.simulate import shower
 
 EVENTS = 3000
-# Allowed difference of medians. With about 50 real images a class, a median of these is known to about half.
+# Allowed difference of medians: one to five standard errors (bootstrap) of the real images' medians.
 TOLERANCE = {
     "total_gev": 3.0,
     "maximum_gev": 5.0,

@@ -13,7 +13,8 @@ class ShowerParameters:
     """Beam, tracker, crystals and readout of the simulated barrel calorimeter.
 
     The beam is that of the published sets: particles of fixed transverse momentum, flat in |eta| up to the
-    last crystal whose 32×32 crop still lies in the barrel, so that energies reach from 50 to 90 GeV.
+    last crystal whose 32×32 crop still lies in the barrel, so that energies reach from 50 to 90 GeV. Noise,
+    thresholds, energy scale and ``tracker_eta_power`` were set by hand to resemble 100 published images.
     """
 
     # Beam
