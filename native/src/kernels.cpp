@@ -1,14 +1,15 @@
-// Compiled once per instruction set (HOLDFAST_VARIANT). Vectors of eight doubles are spelled with the
-// compiler's vector extension, which maps them to one, two or four registers; standard library templates
-// stay out, because the linker might keep a copy with the wrong instruction set.
+// Compiled once per instruction set (HOLDFAST_VARIANT, HOLDFAST_WIDTH doubles to a register). Vectors are spelled
+// with the compiler's vector extension; standard library templates stay out, because the linker might keep a
+// copy with the wrong instruction set.
 #include "kernels.hpp"
 
 namespace holdfast {
 namespace {
 
-constexpr Index W = 8;
-typedef double Doubles __attribute__((vector_size(64)));
-typedef float Floats __attribute__((vector_size(32)));
+constexpr Index W = HOLDFAST_WIDTH;
+typedef double Doubles __attribute__((vector_size(8 * W)));
+typedef float Floats __attribute__((vector_size(4 * W)));
+typedef long long Bits __attribute__((vector_size(8 * W)));
 typedef Doubles LooseDoubles __attribute__((aligned(8), may_alias));
 typedef Floats LooseFloats __attribute__((aligned(4), may_alias));
 
@@ -17,13 +18,14 @@ inline Doubles load(const float* p) {
     return __builtin_convertvector(Floats(*reinterpret_cast<const LooseFloats*>(p)), Doubles);
 }
 inline void store(double* p, Doubles v) { *reinterpret_cast<LooseDoubles*>(p) = v; }
-inline double sum(Doubles v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
+inline double sum(Doubles v) {
+    double total = 0;
+    for (Index lane = 0; lane < W; ++lane) total += v[lane];
+    return total;
+}
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline double magnitude(double v) { return __builtin_fabs(v); }
-inline Doubles magnitude(Doubles v) {
-    typedef long long Bits __attribute__((vector_size(64)));
-    return (Doubles)((Bits)v & 0x7fffffffffffffffLL);
-}
+inline Doubles magnitude(Doubles v) { return (Doubles)((Bits)v & 0x7fffffffffffffffLL); }
 // A NaN never wins: statistics find it in the sum of squares instead.
 inline double larger(double a, double b) { return b > a ? b : a; }
 inline Doubles larger(Doubles a, Doubles b) { return b > a ? b : a; }
@@ -74,7 +76,9 @@ void batch_sum(const float* x, Index n, Index length, Index begin, Index end, do
 
 // ---- checksum convolution ----------------------------------------------------------------------------------
 
-// TAPS accumulators of two vectors each: at 8 taps they fill half of the AVX-512 registers.
+// TAPS accumulators of two vectors each, as many as leave half of the registers free.
+constexpr int MANY_TAPS = W == 8 ? 8 : 4;
+
 template <int TAPS>
 inline void tap_block(const double* total, const double* weights, Index channels, Index taps, Index size,
                       Index begin, Index end, double* planes) {
@@ -106,8 +110,8 @@ inline void tap_block(const double* total, const double* weights, Index channels
 void tap_planes(const double* total, const double* weights, Index channels, Index taps, Index size, Index begin,
                 Index end, double* planes) {
     Index t = 0;
-    for (; t + 8 <= taps; t += 8)
-        tap_block<8>(total, weights + t, channels, taps, size, begin, end, planes + t * size);
+    for (; t + MANY_TAPS <= taps; t += MANY_TAPS)
+        tap_block<MANY_TAPS>(total, weights + t, channels, taps, size, begin, end, planes + t * size);
     for (; t + 3 <= taps; t += 3)
         tap_block<3>(total, weights + t, channels, taps, size, begin, end, planes + t * size);
     for (; t < taps; ++t)

@@ -1,0 +1,166 @@
+"""``protect``: a model that detects soft errors in its convolutions and linear layers, and corrects them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from holdfast.abft.events import ON_FAULT, Event, Guard, OnFault
+from holdfast.abft.layers import ProtectedConv2d, ProtectedLayer, ProtectedLinear
+from holdfast.abft.transparent import Transparent
+from holdfast.core.errors import UsageError
+
+_WRAPPERS: dict[type[nn.Module], type[ProtectedLayer]] = {
+    nn.Conv2d: ProtectedConv2d,
+    nn.Linear: ProtectedLinear,
+}
+_OTHER_PRODUCTS = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.Bilinear,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.MultiheadAttention,
+)
+
+
+class Protected(Transparent):
+    """A model with protected layers; made by ``protect``.
+
+    ``fault_site`` is the copy of the model that computes. The forward signature and result are the model's.
+    """
+
+    def __init__(
+        self, model: nn.Module, guard: Guard, layers: list[str], skipped: list[tuple[str, str]]
+    ) -> None:
+        super().__init__(model)
+        self.guard = guard
+        self.protected_layers = layers
+        self.unprotected = skipped
+
+    @property
+    def events(self) -> list[Event]:
+        """The soft errors met since the last ``clear_events``, oldest first."""
+        return self.guard.events
+
+    def clear_events(self) -> None:
+        """Forget the events so far."""
+        self.guard.events.clear()
+
+    def refresh(self) -> None:
+        """Take the weights as they are now for the pristine ones, after a deliberate change of them."""
+        for module in self.modules():
+            if isinstance(module, ProtectedLayer):
+                module.refresh()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load a state dict of the model, plain or protected, and take its weights for the pristine ones."""
+        keys = self.fault_site.load_state_dict(*args, **kwargs)
+        self.refresh()
+        return keys
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the model returns. Raises UsageError in training mode, FaultError for an uncorrected fault."""
+        if self.training:
+            raise UsageError(
+                "a protected model",
+                expected="eval mode (weights that change have no checksums)",
+                got="training mode",
+                remedy="call .eval(), or train the plain model and protect it afterwards",
+            )
+        return self.fault_site(*args, **kwargs)
+
+
+def protect(
+    model: nn.Module,
+    *,
+    example: Any = None,
+    plan: str = "auto",
+    threshold: str = "analytic",
+    on_fault: OnFault = "correct",
+) -> Protected:
+    """Return ``model`` protected against soft errors: same forward, checked by checksums at every call.
+
+    Every Conv2d and Linear is checked by CoC-D: Σ_n D_n convolved with Σ_m W_m must equal Σ_{n,m} O (FT-CNN,
+    arXiv 2003.12203, eq. Co5), up to an analytic threshold (``abft.threshold``); NaN and Inf never pass. The
+    result is in eval mode and shares parameters and buffers with ``model``, which is left as it is; other
+    modules run as they are, and ``unprotected`` lists those with weights that no check covers, with the reason.
+
+    ``on_fault``: ``correct`` recomputes the layer once, without hooks, and raises FaultError if that does not
+    help; ``record`` only records the event and returns the damaged output; ``raise`` raises at once. What a
+    forward hook of a layer does to its output counts as damage. ``example``, ``plan="auto"`` and
+    ``threshold="analytic"`` leave no choice yet. Weights changed on purpose need ``.refresh()``.
+
+    Raises UsageError for other values, for something that is no eager ``nn.Module``, and for a model that is
+    already protected.
+    """
+    for name, value, known in (("plan", plan, ("auto",)), ("threshold", threshold, ("analytic",))):
+        if value not in known:
+            raise UsageError(name, expected=f"{known[0]!r}", got=repr(value))
+    if on_fault not in ON_FAULT:
+        raise UsageError("on_fault", expected=f"one of {', '.join(ON_FAULT)}", got=repr(on_fault))
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise UsageError("protect", expected="an eager torch.nn.Module", got=type(model).__name__)
+    if any(isinstance(module, Transparent) for module in model.modules()):
+        raise UsageError("protect", expected="a plain model", got="one that is protected already")
+
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, dict(shared))
+    for module in twin.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # its fused path would go around its layers
+    guard = Guard(on_fault)
+    skipped = [(name, reason) for name, module in twin.named_modules() if (reason := _reason(module))]
+    wrappers = {
+        module: _WRAPPERS[kind](module, name, guard)
+        for name, module in twin.named_modules()
+        if (kind := _kind(module)) is not None and not _reason(module)
+    }
+    for module in list(twin.modules()):
+        for name, child in module._modules.items():
+            if child in wrappers:
+                module._modules[name] = wrappers[child]
+    layers = [wrapper.name for wrapper in wrappers.values()]
+    return Protected(wrappers.get(twin, twin), guard, layers, skipped).eval()
+
+
+def _kind(module: nn.Module) -> type[nn.Module] | None:
+    """The class of layer that ``module`` computes as, if it is one that can be protected."""
+    for kind in _WRAPPERS:
+        if isinstance(module, kind) and (type(module).forward is kind.forward or _masked(module)):
+            return kind
+    return None
+
+
+def _masked(module: nn.Module) -> bool:
+    return callable(getattr(module, "effective_weight", None))
+
+
+def _reason(module: nn.Module) -> str | None:
+    """Why the products that ``module`` computes are not protected; None if they are, or if there are none."""
+    name = type(module).__name__
+    if isinstance(module, nn.MultiheadAttention):
+        return "MultiheadAttention multiplies with its weights itself"
+    if not isinstance(module, _OTHER_PRODUCTS):
+        quantised = ".quantized" in type(module).__module__ and hasattr(module, "weight")
+        return f"{name} is quantised" if quantised else None
+    if _kind(module) is None:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            return f"{name} has a forward of its own"
+        return f"{name} is not covered"
+    if _masked(module):
+        return None
+    if parametrize.is_parametrized(module):
+        return "its weight is a parametrisation"
+    weight = module._parameters.get("weight")
+    if weight is None:
+        return "its weight is no parameter but computed from others"
+    if isinstance(weight, nn.parameter.UninitializedTensorMixin):
+        return "its weight has no shape before the first call"
+    if type(weight.data) is not torch.Tensor or not weight.is_floating_point():
+        return "its weight is quantised or no plain floating-point tensor"
+    return None

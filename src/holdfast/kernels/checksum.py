@@ -1,0 +1,47 @@
+"""The checksum convolution of one layer, prepared once: weights in both layouts, geometry by input shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from holdfast.kernels import native, reference
+from holdfast.kernels.types import Window
+
+
+class ChecksumConvolution:
+    """Co5 = Cd1 ⊗ Cw1 for a fixed ``weight`` Cw1 (C, R, S), float64, and a fixed ``window``.
+
+    Call it with ``total`` (C, H, W), or (H, W, C) and ``channels_last``, contiguous float64; returns (P,)
+    float64. Picklable; what the native core prepared is made again after that.
+    """
+
+    def __init__(self, weight: Tensor, window: Window) -> None:
+        self.weight = weight.contiguous()
+        self.window = window
+        self._last = weight.permute(1, 2, 0).contiguous()
+        # Of maps with channels first the core computes every position, also those that a stride skips.
+        self._striding = window.stride != (1, 1) and weight[0].numel() >= 25
+        self._geometries: dict[tuple[torch.Size, bool], tuple[Any, int]] = {}
+
+    def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
+        """Co5 in float64, by the native core where it is there and the tensors are on the CPU."""
+        kernels = native.load()
+        if kernels is None or not total.is_cpu:
+            return reference.checksum_convolution(total, self.weight, self.window, channels_last)
+        if self._striding and not channels_last:
+            total, channels_last = total.permute(1, 2, 0).contiguous(), True
+        key = (total.shape, channels_last)
+        geometry = self._geometries.get(key)
+        if geometry is None:
+            a, b, c = total.shape
+            shape = (c, a, b) if channels_last else (a, b, c)
+            _, r, s = self.weight.shape
+            geometry = self._geometries[key] = kernels.geometry(shape, (r, s), self.window)
+        weight = self._last if channels_last else self.weight
+        return kernels.checksum_convolution(total, weight, geometry, channels_last)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_geometries": {}}

@@ -1,0 +1,125 @@
+"""The compiled core: finding it, choosing its instruction set, and calling it with tensors.
+
+Loading it needs no torch. Its OpenMP runtime is the one that torch brings if torch was imported first.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import NativeCoreError, UsageError
+from holdfast.kernels.types import BatchStats, Verdict, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+REMEDY = "reinstall holdfast where a C++17 compiler is installed"
+
+
+@cache
+def module() -> tuple[Any, str]:
+    """The extension module and "", or None and why it cannot be loaded."""
+    try:
+        return import_module("holdfast._native"), ""
+    except ImportError as error:
+        return None, str(error)
+
+
+def required() -> bool:
+    """Whether ``HOLDFAST_REQUIRE_NATIVE`` asks for an error instead of the reference."""
+    return os.environ.get("HOLDFAST_REQUIRE_NATIVE", "") not in ("", "0")
+
+
+def variants() -> list[str]:
+    """Instruction sets that this build and this processor offer, best first; none without the core."""
+    core, _ = module()
+    return [] if core is None else list(core.available())
+
+
+@cache
+def load() -> Kernels | None:
+    """The kernels of the best instruction set, or of the one that ``HOLDFAST_ISA`` names; None without core.
+
+    Raises NativeCoreError where the core is required and absent, UsageError for an unknown ``HOLDFAST_ISA``.
+    """
+    core, reason = module()
+    if core is None:
+        if required():
+            raise NativeCoreError("native core", expected="a loadable one", got=reason, remedy=REMEDY)
+        return None
+    known = variants()
+    name = os.environ.get("HOLDFAST_ISA") or known[0]
+    if name not in known:
+        raise UsageError(
+            "HOLDFAST_ISA", expected=f"one of {', '.join(known)} on this processor", got=repr(name)
+        )
+    return Kernels(name)
+
+
+class Kernels:
+    """The kernels of one instruction set; see ``reference`` for what they compute.
+
+    Tensors are on the CPU and contiguous: batches and outputs float32, sums, weights and checksums float64.
+    The caller sees to that (``kernels.__init__`` does). The GIL is released while a kernel runs.
+    """
+
+    def __init__(self, isa: str) -> None:
+        core, reason = module()
+        if core is None:
+            raise NativeCoreError("native core", expected="a loadable one", got=reason, remedy=REMEDY)
+        self._core = core.Core(isa)
+        self._geometry = core.Geometry
+        self.isa = isa
+
+    def batch_sum(self, x: Tensor) -> tuple[Tensor, BatchStats]:
+        """See ``reference.batch_sum``; x float32."""
+        import torch
+
+        shape = x.shape
+        total = torch.empty(shape[1:], dtype=torch.float64)
+        stats = self._core.batch_sum(x.data_ptr(), shape[0], total.numel(), total.data_ptr())
+        return total, BatchStats(*stats)
+
+    def geometry(
+        self, shape: tuple[int, int, int], kernel: tuple[int, int], window: Window
+    ) -> tuple[Any, int]:
+        """The core's form of a convolution over (C, H, W), and the number of its output positions."""
+        channels, height, width = shape
+        high, wide = window.output_size((height, width), kernel)
+        left, _, top, _ = window.padding
+        numbers = [channels, height, width, *kernel, *window.stride, top, left, *window.dilation, high, wide]
+        return self._geometry(numbers), high * wide
+
+    def checksum_convolution(
+        self, total: Tensor, weight: Tensor, geometry: tuple[Any, int], channels_last: bool
+    ) -> Tensor:
+        """See ``reference.checksum_convolution``; weight (R, S, C) if channels_last, else (C, R, S)."""
+        import torch
+
+        prepared, positions = geometry
+        out = torch.empty(positions, dtype=torch.float64)
+        self._core.checksum_convolution(
+            total.data_ptr(), weight.data_ptr(), prepared, channels_last, out.data_ptr()
+        )
+        return out
+
+    def check_sums(
+        self, out: Tensor, expected: Tensor, offset: float, threshold: float, channels_last: bool
+    ) -> Verdict:
+        """See ``reference.check_sums``; out float32."""
+        shape = out.shape
+        m = shape[-1] if channels_last else shape[1]
+        verdict = self._core.check_sums(
+            out.data_ptr(),
+            shape[0],
+            m,
+            expected.numel(),
+            channels_last,
+            expected.data_ptr(),
+            offset,
+            threshold,
+        )
+        return Verdict(*verdict)
