@@ -1,4 +1,4 @@
-"""Checksums of weights and their place in the CoC-D equation (FT-CNN, arXiv 2003.12203, notation of the paper).
+"""Checksums of weights and their place in the CoC-D equation (FT-CNN, arXiv 2003.12203, in its notation).
 
     Co5 = (Σ_n D_n) ⊗ (Σ_m W_m) = Σ_n Σ_m O_nm = S5
 
@@ -17,10 +17,11 @@ def kernel_sum(weight: Tensor, groups: int = 1) -> Tensor:
 
     ``weight`` (M, C/groups, R, S) of any float dtype; returns (C, R, S) in float64. Error: M roundings.
     """
-    per_group = weight.detach().to(torch.float64).unflatten(0, (groups, -1)).sum(1)
-    return per_group.flatten(0, 1)
+    outputs, channels = weight.shape[:2]
+    grouped = weight.detach().to(torch.float64).reshape(groups, outputs // groups, *weight.shape[1:])
+    return grouped.sum(1).reshape(groups * channels, *weight.shape[2:])
 
 
 def bias_sum(bias: Tensor | None) -> float:
-    """Σ_m b_m in float64; 0 without bias. Convolutions of checksums stay free of bias: N·Σb is added to Co5."""
+    """Σ_m b_m in float64; 0 without bias. Checksum convolutions are free of bias: N·Σb is added to Co5."""
     return 0.0 if bias is None else float(bias.detach().to(torch.float64).sum())

@@ -15,8 +15,8 @@ ON_FAULT: tuple[OnFault, ...] = ("correct", "record", "raise")
 class Event:
     """A soft error that a check found.
 
-    ``layer``: name in the original model. ``scheme``: the checksums that found it (``CoC-D``). ``kind``: a sum
-    that is off, a NaN or Inf in the output, or one in the input that the layer was called with.
+    ``layer``: name in the original model. ``scheme``: the checksums that found it (``CoC-D``). ``kind``: a
+    sum that is off, a NaN or Inf in the output, or one in the input that the layer was called with.
     ``location``: the first position that is off, (y, x) of a convolution's output, the indices between batch
     and features of a Linear's; None where it is unknown. ``deviation``: the largest |S5 − Co5|, +Inf for a
     NaN or Inf. ``threshold``: what it was compared with, in the same unit, that of the layer's output.

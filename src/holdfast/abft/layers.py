@@ -44,7 +44,7 @@ class ProtectedLayer(Transparent):
         return self
 
     def _arrange(self, x: Tensor) -> tuple[Tensor, bool]:
-        """``x`` as (N, C, ...) or (N, ..., C), contiguous, and whether channels are last; a view if possible."""
+        """``x`` as (N, C, ...) or (N, ..., C), contiguous, a view if possible; whether channels are last."""
         raise NotImplementedError
 
     def _expected(self, total: Tensor, channels_last: bool) -> Tensor:
@@ -57,9 +57,8 @@ class ProtectedLayer(Transparent):
             out: Tensor = self.fault_site(x)
             return out
         values, channels_last = self._arrange(x.detach())
-        with torch.no_grad():
-            total, stats = batch_sum(values)
-            expected = self._expected(total, channels_last)
+        total, stats = batch_sum(values)
+        expected = self._expected(total, channels_last)
         out = self.fault_site(x)
         threshold = analytic(self._scale, stats, values.shape[0], _precision(x, out))
         verdict = self._check(out, expected, values.shape[0], threshold)
@@ -161,7 +160,7 @@ class ProtectedConv2d(ProtectedLayer):
 
 
 class ProtectedLinear(ProtectedLayer):
-    """Linear on input (N, ..., K): the first dimension is summed, each index in between has its own checksum."""
+    """Linear on input (N, ..., K): the first dimension is summed, each index in between has its checksum."""
 
     fault_site: nn.Linear
 

@@ -88,7 +88,8 @@ def protect(
     Every Conv2d and Linear is checked by CoC-D: Σ_n D_n convolved with Σ_m W_m must equal Σ_{n,m} O (FT-CNN,
     arXiv 2003.12203, eq. Co5), up to an analytic threshold (``abft.threshold``); NaN and Inf never pass. The
     result is in eval mode and shares parameters and buffers with ``model``, which is left as it is; other
-    modules run as they are, and ``unprotected`` lists those with weights that no check covers, with the reason.
+    modules run as they are. ``unprotected`` lists the names of those that multiply with weights and are not
+    checked, and why.
 
     ``on_fault``: ``correct`` recomputes the layer once, without hooks, and raises FaultError if that does not
     help; ``record`` only records the event and returns the damaged output; ``raise`` raises at once. What a
@@ -159,7 +160,7 @@ def _reason(module: nn.Module) -> str | None:
     weight = module._parameters.get("weight")
     if weight is None:
         return "its weight is no parameter but computed from others"
-    if isinstance(weight, nn.parameter.UninitializedTensorMixin):
+    if isinstance(weight, nn.UninitializedParameter):
         return "its weight has no shape before the first call"
     if type(weight.data) is not torch.Tensor or not weight.is_floating_point():
         return "its weight is quantised or no plain floating-point tensor"

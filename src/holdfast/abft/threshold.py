@@ -17,7 +17,7 @@ instead of their worst case. Derivation, for unit roundoff u:
 
    where Δ² bounds Σ_n ‖d_n‖² + ‖Σ_n d_n‖² of the patches at every position of the output.
 4. The bias b enters the partial sums of all N images alike: + N β with β² = K (Σ b² (1 + κ) + (Σ b)²), where
-   κ = max(...) / Σ_m ω(w_m)² of 3 is the number of kernels that are alike: their products round alike against b.
+   κ = max(...) / Σ_m ω(w_m)² of 3 is the number of kernels that are alike: their products round alike.
 5. Kernels of one sign (|μ| > σ) sum up steadily, and equal steps round in one direction. For them the worst
    case counts: Σ_j u |μ| √j ‖d‖ ≤ (2/3) u K^1.5 |μ| ‖d‖ for each image, √N Δ over the batch.
 6. S5 and Co5 are computed in float64 with unit roundoff v. They add the share (v/u)² (N M / K + N + M) to the
@@ -49,7 +49,7 @@ class WeightScale:
     """What the threshold needs of a layer's weights, in float64, computed once.
 
     ``products`` K, ``outputs`` M; ``kernels`` Ω, ``bias`` β, ``one_sided`` Σ |μ_m| over the
-    kernels with |μ| > σ. ``inside``: patches hold no element twice (padding is by zeros), so Σ D² bounds them.
+    kernels with |μ| > σ. ``inside``: patches hold no element twice (zero padding), so Σ D² bounds them.
     """
 
     products: int
@@ -97,12 +97,12 @@ def analytic(scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype) 
     unit, tiny = _ROUNDOFF[dtype], _TINY[dtype]
     k, m = scale.products, scale.outputs
     all_squares, total_squares = (stats.sum_squares, stats.total_squares) if scale.inside else (inf, inf)
-    apart = min(k * n * stats.max_abs**2, all_squares)
-    together = min(k * stats.total_max_abs**2, total_squares)
+    apart = min(k * n * stats.max_abs * stats.max_abs, all_squares)
+    together = min(k * stats.total_max_abs * stats.total_max_abs, total_squares)
     ratio = _FLOAT64_ROUNDOFF / unit
     checking = sqrt(1 + ratio * ratio * (n * m / k + n + m))
     random = SIGMAS * unit / sqrt(3) * checking * (sqrt(apart + together) * scale.kernels + n * scale.bias)
-    steady = unit * (2 / 3) * k**1.5 * scale.one_sided * sqrt(n * apart)
+    steady = unit * (2 / 3) * k * sqrt(k) * scale.one_sided * sqrt(n * apart)
     return random + steady + n * m * k * tiny
 
 

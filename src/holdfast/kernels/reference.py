@@ -38,8 +38,8 @@ def check_sums(
 ) -> Verdict:
     """Compare the sums of an output over n and m with their checksums: S5 against Co5 + offset.
 
-    ``out`` (N, M, ...), or (N, ..., M) if ``channels_last``, any float dtype; ``expected`` (P,) float64 with P
-    the product of the dimensions in between. A position is violated unless |S5 − Co5 − offset| ≤ threshold,
+    ``out`` (N, M, ...), or (N, ..., M) if ``channels_last``, any float dtype; ``expected`` (P,) float64,
+    P the product of the dimensions in between. A position is violated unless |S5 − Co5 − offset| ≤ threshold,
     so a NaN always counts. Sums are exact to N·M roundings of float64.
     """
     wide = out.to(torch.float64)

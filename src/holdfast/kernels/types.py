@@ -10,8 +10,8 @@ from typing import NamedTuple
 class BatchStats(NamedTuple):
     """Statistics of a batch x (N, ...) and of its sum over N, both in float64.
 
-    ``max_abs`` = max |x|, ``sum_squares`` = Σ x², ``total_max_abs`` and ``total_squares`` the same of Σ_n x_n.
-    Where x is not finite, ``sum_squares`` is not either and the maxima say nothing.
+    ``max_abs`` = max |x|, ``sum_squares`` = Σ x², ``total_max_abs`` and ``total_squares`` the same of
+    Σ_n x_n. Where x is not finite, ``sum_squares`` is not either and the maxima say nothing.
     """
 
     max_abs: float
@@ -28,8 +28,8 @@ class BatchStats(NamedTuple):
 class Verdict(NamedTuple):
     """What a comparison of sums with checksums found, counted in positions.
 
-    ``violations`` includes the ``nonfinite`` ones; ``deviation`` is the largest |S5 − Co5|, +Inf where a sum is
-    not finite; ``first`` is the flat index of the first violation, −1 where there is none.
+    ``violations`` includes the ``nonfinite`` ones; ``deviation`` is the largest |S5 − Co5|, +Inf where a
+    sum is not finite; ``first`` is the flat index of the first violation, −1 where there is none.
     """
 
     violations: int
