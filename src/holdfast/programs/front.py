@@ -10,10 +10,20 @@ from holdfast.core.paths import write_json
 from holdfast.core.result import Record, read_records
 
 
-def run(out: Path, *, records: list[Path], objectives: dict[str, str], by: list[str]) -> None:
-    """Write ``out/front.json``: see ``find_front``."""
+def run(out: Path, *, records: list[Path], objectives: dict[str, str] | None, by: list[str]) -> None:
+    """Write ``out/front.json`` (``find_front``); by default of quality, latency and critical SDC."""
     everything = [record for path in records for record in read_records(path)]
-    write_json(out / "front.json", find_front(everything, objectives, by))
+    write_json(out / "front.json", find_front(everything, objectives or _standard(everything), by))
+
+
+def _standard(records: Sequence[Record]) -> dict[str, str]:
+    two_classes = any(record.metric == "auc" and record.labels.get("split") == "test" for record in records)
+    quality = "auc" if two_classes else "accuracy"
+    return {
+        f"{quality}[split=test]": "higher",
+        "latency[batch=1]": "lower",
+        "critical_sdc_rate[site=output]": "lower",
+    }
 
 
 def find_front(records: Sequence[Record], objectives: dict[str, str], by: Sequence[str]) -> dict[str, Any]:

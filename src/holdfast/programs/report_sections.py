@@ -81,7 +81,9 @@ _COLUMNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("latency, batch 1", "latency", {"batch": 1}),
     ("latency, batch 64", "latency", {"batch": 64}),
     ("critical SDC, outputs", "critical_sdc_rate", {"stressor": "bit_flips", "site": "output"}),
+    ("corrected, outputs", "corrected_rate", {"stressor": "bit_flips", "site": "output"}),
     ("critical SDC, weights", "critical_sdc_rate", {"stressor": "bit_flips", "site": "weight"}),
+    ("detected, weights", "detected_rate", {"stressor": "bit_flips", "site": "weight"}),
     ("FLOPs an image", "flops", {}),
     ("parameters", "parameters", {}),
 )

@@ -11,6 +11,7 @@ from typing import Any
 from holdfast.core import environment
 from holdfast.core.result import Record, write_records
 from holdfast.programs.model_files import ModelFile
+from holdfast.programs.standard_stress import standard_stress
 
 
 def run(
@@ -18,7 +19,7 @@ def run(
     *,
     models: list[Path],
     data: Path | str,
-    stressors: list[dict[str, Any]],
+    stressors: list[dict[str, Any]] | None,
     trials: int,
     batch_size: int,
     split: str,
@@ -29,13 +30,15 @@ def run(
     """Run every stressor against every model and write ``out/records.jsonl``.
 
     ``stressors`` are objects ``{"name": …, option: value…, "trials": N}``, the input ``trials`` being the
-    default of the last. All models meet the same trials: the draws depend on seed, stressor and trial alone.
-    Finished trials are kept in ``out/<model>-<protection>/`` and are not repeated after a kill.
+    default of the last; None is the standard campaign. All models meet the same trials: the draws depend on
+    seed, stressor and trial alone. Finished trials are kept in ``out/<model>-<protection>/`` and are not
+    repeated after a kill.
     """
     from holdfast import data as sets
     from holdfast import stress
 
     stream = sets.open(data, split=split, seed=seed, limit=limit)
+    chosen = stressors or standard_stress(stream.info.unit_gev)
     records: list[Record] = []
     with ExitStack() as stack:
         executor: Executor | None = None
@@ -44,7 +47,7 @@ def run(
             executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
         for path in models:
             file = ModelFile.open(path)
-            for index, options in enumerate(stressors, start=1):
+            for index, options in enumerate(chosen, start=1):
                 count = options.get("trials", trials)
                 given = {key: value for key, value in options.items() if key not in ("name", "trials")}
                 records += stress.campaign.run(

@@ -18,7 +18,7 @@ def run(
     options: dict[str, Any],
     objective: str,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     lr: float,
     weight_decay: float,
     patience: int | None,
@@ -28,7 +28,8 @@ def run(
 ) -> None:
     """Train ``model`` and write ``out/model.safetensors``, ``out/history.jsonl`` and the validation record.
 
-    A killed run that starts again in the same ``out`` ends with the same model.
+    A killed run that starts again in the same ``out`` ends with the same model. Without ``batch_size`` it is
+    256, or less on small sets, so that an epoch has at least 40 steps.
     """
     import torch
 
@@ -49,7 +50,7 @@ def run(
         train,
         val,
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=batch_size or max(1, min(256, train.info.n // 40)),
         lr=lr,
         weight_decay=weight_decay,
         patience=patience,
