@@ -114,12 +114,18 @@ def protect(
     for module in twin.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # its fused path would go around its layers
+    by_attention = {
+        module
+        for parent in twin.modules()
+        if isinstance(parent, nn.MultiheadAttention)
+        for module in parent.modules()
+    }
     guard = Guard(on_fault)
     skipped = [(name, reason) for name, module in twin.named_modules() if (reason := _reason(module))]
     wrappers = {
         module: _WRAPPERS[kind](module, name, guard)
         for name, module in twin.named_modules()
-        if (kind := _kind(module)) is not None and not _reason(module)
+        if (kind := _kind(module)) is not None and not _reason(module) and module not in by_attention
     }
     for module in list(twin.modules()):
         for name, child in module._modules.items():

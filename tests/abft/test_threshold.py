@@ -1,0 +1,150 @@
+"""The analytic threshold lies above every fault-free deviation, and not far above."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from holdfast import protect
+from holdfast.abft import layers
+from holdfast.abft.threshold import analytic, weight_scale
+from holdfast.core import seeding
+from holdfast.kernels import Verdict, batch_sum
+
+Ratios = list[float]
+
+
+@pytest.fixture
+def ratios(monkeypatch: pytest.MonkeyPatch) -> Ratios:
+    """Deviation over threshold of every check that a test makes."""
+    seen: Ratios = []
+    check = layers.check_sums
+
+    def spy(out: Tensor, expected: Tensor, offset: float, threshold: float, last: bool) -> Verdict:
+        verdict = check(out, expected, offset, threshold, last)
+        seen.append(verdict.deviation / threshold)
+        return verdict
+
+    monkeypatch.setattr(layers, "check_sums", spy)
+    return seen
+
+
+INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": lambda x: x,
+    "relu": torch.relu,
+    "zero": torch.zeros_like,
+    "constant": lambda x: torch.full_like(x, 0.1),
+    "the same image": lambda x: x[:1].expand_as(x).contiguous(),
+    "one spike": lambda x: (
+        (x.abs() * 1e-3).flatten().index_fill(0, torch.tensor(x.numel() // 2), 100.0).view_as(x)
+    ),
+    "eight decades": lambda x: x * 10 ** (4 * x.roll(1, 0).clamp(-1, 1)),
+    "offset": lambda x: x + 100,
+}
+WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "initial": lambda w: w,
+    "positive": torch.abs,
+    "constant": lambda w: torch.full_like(w, 0.1),
+    "the same kernel": lambda w: w[:1].expand_as(w).contiguous(),
+    "binary": lambda w: w.sign() * 0.3,
+    "drifting": lambda w: w + 0.5 * w.abs().mean(),
+}
+
+
+def _layer(draw: random.Random) -> tuple[nn.Module, tuple[int, ...]]:
+    bias = draw.random() < 0.6
+    if draw.random() < 0.3:
+        features = draw.choice([1, 3, 7, 64, 512, 2048])
+        shape = (draw.choice([1, 2, 7, 64]), *draw.choice([(), (1,), (5,)]), features)
+        return nn.Linear(features, draw.choice([1, 2, 10, 100]), bias=bias), shape
+    groups = draw.choice([1, 1, 2, 8])
+    channels = groups * draw.choice([1, 3, 8, 32])
+    kernel = draw.choice([1, 3, 3, 5])
+    mode = draw.choice(["zeros", "zeros", "circular", "reflect", "replicate"])
+    size = draw.choice([4, 7, 8, 14])
+    layer = nn.Conv2d(
+        channels,
+        groups * draw.choice([1, 3, 16]),
+        kernel,
+        stride=draw.choice([1, 1, 2]),
+        padding=kernel // 2,
+        groups=groups,
+        bias=bias,
+        padding_mode=mode,
+    )
+    return layer, (draw.choice([1, 2, 3, 16]), channels, size, size)
+
+
+def _no_false_alarm(checks: int, seed: int, ratios: Ratios, dtype: torch.dtype = torch.float32) -> None:
+    draw = random.Random(seed)
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(seeding.derive(seed, "tensors"))
+        while len(ratios) < checks:
+            layer, shape = _layer(draw)
+            layer.weight.copy_(WEIGHTS[draw.choice(list(WEIGHTS))](layer.weight) * 10 ** draw.uniform(-6, 6))
+            if layer.bias is not None:
+                layer.bias.mul_(10 ** draw.uniform(-3, 6))
+            protected = protect(layer.to(dtype), on_fault="raise")
+            for name in INPUTS:
+                x = INPUTS[name](torch.randn(shape)) * 10 ** draw.uniform(-6, 6)
+                if x.dim() == 4 and draw.random() < 0.5:
+                    x = x.to(memory_format=torch.channels_last) if draw.random() < 0.7 else x.transpose(2, 3)
+                protected(x.to(dtype))  # raises FaultError for a false alarm
+    assert max(ratios) <= 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_no_false_alarm(ratios: Ratios, dtype: torch.dtype) -> None:
+    _no_false_alarm(600, 0, ratios, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_false_alarm_in_ten_thousand_checks(ratios: Ratios, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        _no_false_alarm(10_000, threads, ratios)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n", [1, 64])
+@pytest.mark.parametrize("channels", [3, 64, 512])
+def test_threshold_is_small_beside_the_output(n: int, channels: int) -> None:
+    """A change of one element as large as the output's spread is far above it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = nn.Conv2d(channels, 64, 3, padding=1)
+        x = torch.randn(n, channels, 7, 7).relu()
+        out = layer(x).detach()
+    threshold = analytic(weight_scale(layer.weight, layer.bias), batch_sum(x)[1], n, torch.float32)
+    assert 0 < threshold < 0.02 * n**0.5 * float(out.std())
+
+
+def test_coarser_arithmetic_has_a_wider_threshold() -> None:
+    scale = weight_scale(torch.ones(2, 3), torch.ones(2))
+    _, stats = batch_sum(torch.ones(4, 3))
+    taus = [analytic(scale, stats, 4, t) for t in (torch.float64, torch.float32, torch.bfloat16)]
+    assert taus == sorted(taus)
+    assert taus[2] / taus[1] == pytest.approx(2.0**16, rel=1e-3)
+
+
+def test_zero_input_leaves_a_threshold_above_zero() -> None:
+    _, stats = batch_sum(torch.zeros(1, 3))
+    tau = analytic(weight_scale(torch.ones(2, 3)), stats, 1, torch.float32)
+    assert 0 < tau < 1e-30
+
+
+def test_groups_by_hand() -> None:
+    """Two equal kernels in two groups: Σω² = 2·1.5, together ω(2)² = 6, so Ω = 3."""
+    scale = weight_scale(torch.ones(2, 1, 1, 1), groups=2)
+    assert (scale.products, scale.outputs) == (1, 2)
+    assert scale.kernels == pytest.approx(3.0)
+    assert scale.one_sided == 2.0
+    assert math.isclose(weight_scale(torch.ones(2, 1, 1, 1), torch.ones(2), 2).bias ** 2, 2 * (1 + 2) + 4)
