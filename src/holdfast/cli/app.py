@@ -20,6 +20,7 @@ app = typer.Typer(
     epilog="Start with: holdfast run workflow:egamma-hardened",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -169,7 +170,8 @@ def _domain_verb(verb: str) -> None:
         verbs.run(f"program:{verb}", context.args, out=out, force=force, json=json)
 
     command.__doc__ = f"{program['title']}.\n\nExample: {program['example']}"
-    app.command(verb, context_settings=EXTRA, epilog=_inputs_help(program))(command)
+    usage = " ".join([*(name.upper() for name in program["cli"]["positional"]), "[OPTIONS]"])
+    app.command(verb, context_settings=EXTRA, epilog=_inputs_help(program), options_metavar=usage)(command)
 
 
 def _inputs_help(program: dict[str, Any]) -> str:

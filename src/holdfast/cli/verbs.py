@@ -258,7 +258,7 @@ def doctor() -> list[tuple[str, str, str]]:
     """Rows (part, state, detail) about this installation."""
     from holdfast import __version__
     from holdfast.core import environment, paths
-    from holdfast.kernels import native_status
+    from holdfast.kernels import status as native_status
 
     rows: list[tuple[str, str, str]] = [("holdfast", "ok", __version__)]
     rows += [(name, "ok", version) for name, version in environment.software().items() if name != "holdfast"]
