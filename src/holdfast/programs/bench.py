@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast.core.result import Record, write_records
 from holdfast.programs.model_files import ModelFile
+
+if TYPE_CHECKING:
+    from holdfast.data.info import Split
 
 
 def run(
@@ -15,7 +19,7 @@ def run(
     data: Path | str,
     batches: list[int],
     repeats: int,
-    split: str,
+    split: Split,
     limit: int | None,
     seed: int,
 ) -> None:

@@ -15,15 +15,9 @@ def run(out: Path, *, source: str, simulated: Path | None, limit: int | None, se
     """
     from holdfast.data.manifest import write_manifest
 
-    if source == "simulated" and simulated is None:
-        raise UsageError(
-            "dataset", expected="the simulated folder", got="none", remedy="give --simulated FOLDER"
-        )
-    paths = [Path(part) for part in source.split(",")]
     if source == "simulated":
-        where: object = simulated
-    elif all(path.exists() for path in paths):
-        where = paths
-    else:
-        where = source
-    write_manifest(out / "data", where, limit=limit, seed=seed)
+        if simulated is None:
+            remedy = "give --simulated FOLDER"
+            raise UsageError("dataset", expected="the simulated folder", got="none", remedy=remedy)
+        source = str(simulated)
+    write_manifest(out / "data", source, limit=limit, seed=seed)

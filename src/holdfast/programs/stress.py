@@ -6,12 +6,15 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.core import environment
 from holdfast.core.result import Record, write_records
 from holdfast.programs.model_files import ModelFile
 from holdfast.programs.standard_stress import standard_stress
+
+if TYPE_CHECKING:
+    from holdfast.data.info import Split
 
 
 def run(
@@ -22,7 +25,7 @@ def run(
     stressors: list[dict[str, Any]] | None,
     trials: int,
     batch_size: int,
-    split: str,
+    split: Split,
     limit: int | None,
     workers: int | None,
     seed: int,
