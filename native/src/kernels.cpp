@@ -19,9 +19,11 @@ inline Doubles load(const float* p) {
 }
 inline void store(double* p, Doubles v) { *reinterpret_cast<LooseDoubles*>(p) = v; }
 inline double sum(Doubles v) {
-    double total = 0;
-    for (Index lane = 0; lane < W; ++lane) total += v[lane];
-    return total;
+    double lanes[W];
+    store(lanes, v);
+    for (Index half = W / 2; half; half /= 2)
+        for (Index lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
 }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline double magnitude(double v) { return __builtin_fabs(v); }
@@ -206,7 +208,8 @@ void sum_rows(const float* out, Index rows, Index length, Index begin, Index end
     }
 }
 
-inline double sum_run(const float* p, Index count) {
+template <class T>
+inline double sum_run(const T* p, Index count) {
     Doubles a = {}, b = {};
     Index i = 0;
     for (; i + 2 * W <= count; i += 2 * W) {
@@ -223,11 +226,21 @@ inline double sum_run(const float* p, Index count) {
 }
 
 void sum_last(const float* out, Index n, Index positions, Index m_count, Index begin, Index end, double* sums) {
-    for (Index image = 0; image < n; ++image)
-        for (Index i = begin; i < end; ++i) {
-            const double value = sum_run(out + (image * positions + i) * m_count, m_count);
-            sums[i] = image ? sums[i] + value : value;
-        }
+    if (n == 1 || m_count > BLOCK) {
+        for (Index image = 0; image < n; ++image)
+            for (Index i = begin; i < end; ++i) {
+                const double value = sum_run(out + (image * positions + i) * m_count, m_count);
+                sums[i] = image ? sums[i] + value : value;
+            }
+        return;
+    }
+    // Over the batch first, where elements line up; over the channels once for each position.
+    double over_batch[BLOCK];
+    for (Index low = begin; low < end; low += BLOCK / m_count) {
+        const Index high = smaller(low + BLOCK / m_count, end);
+        sum_rows(out + low * m_count, n, positions * m_count, 0, (high - low) * m_count, over_batch);
+        for (Index i = low; i < high; ++i) sums[i] = sum_run(over_batch + (i - low) * m_count, m_count);
+    }
 }
 
 void compare(const double* sums, const double* expected, double offset, double threshold, Index begin, Index end,

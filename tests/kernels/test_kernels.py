@@ -100,7 +100,7 @@ def test_prepared_checksum_convolution(name: str, channels_last: bool) -> None:
 
 
 @pytest.mark.parametrize("positions", [*SIZES, 2049])
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 7), (2, 8), (3, 5), (5, 17)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 7), (2, 8), (3, 5), (5, 17), (2, 2100)])
 @pytest.mark.parametrize("channels_last", [False, True], ids=["first", "last"])
 def test_check_sums(core: native.Kernels, n: int, m: int, positions: int, channels_last: bool) -> None:
     out = _draw(n, positions, m) if channels_last else _draw(n, m, positions)
