@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,7 +71,9 @@ def test_five_kills_change_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_one_model_and_resume(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29411"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
     for out, rounds in (("a", 1), ("b", 2)):
         for _ in range(rounds):
             script = [str(SCRIPT.with_name("two_processes.py")), str(tmp_path / out)]

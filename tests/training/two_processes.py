@@ -1,5 +1,6 @@
 """A training in two processes, for ``torchrun``: ``two_processes.py OUT``."""
 
+import faulthandler
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import Blobs, make_model
 from holdfast import training
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(120, exit=True)  # a hung process would outlive the test
     torch.set_num_threads(1)
     training.fit(
         make_model(),

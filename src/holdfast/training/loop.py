@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import ceil, isfinite
@@ -120,7 +121,10 @@ def fit(
     with untouched_global_generators(fabric.device):
         result = run.fit()
     if torch.distributed.is_initialized() and not joined:
-        # A process that exits while the others still talk to it aborts.
+        # Without this, processes abort or hang at their end. DDP's reducer has to go first: it would free the
+        # group with the interpreter locked, while a thread of the group waits for that lock.
+        del run
+        gc.collect()
         fabric.barrier()
         torch.distributed.destroy_process_group()
     return result
