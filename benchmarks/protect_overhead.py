@@ -63,6 +63,7 @@ MODELS = {
     "resnet20": (lambda: models.create("resnet20", in_channels=3, classes=10, size=32), (3, 32, 32)),
     "resnet18": (resnet18, (3, 224, 224)),
 }
+BATCHES = {"cnn": (1, 64), "resnet20": (1, 64), "resnet18": (1, 8)}
 LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -104,13 +105,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
+    parser.add_argument("--batches", nargs="+", type=int, help="default: two for each model")
     parser.add_argument("--out", type=Path, default=RECORDS)
     arguments, _ = parser.parse_known_args()
     table = Table("model", "batch", "layout", "plain ms", "protected ms", "ratio", "95 % interval")
     records = []
     for name in arguments.models:
-        for batch in arguments.batches:
+        for batch in arguments.batches or BATCHES[name]:
             for layout in LAYOUTS:
                 record = measure(name, batch, layout, arguments.pairs)
                 records.append(record)
