@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ from holdfast.core.protocols import effective_weight
 from holdfast.kernels import BatchStats, ChecksumConvolution, Verdict, Window, batch_sum, check_sums
 
 
-class ProtectedLayer(Transparent):
+class ProtectedLayer(Transparent, ABC):
     """A layer whose output is checked by CoC-D at every call.
 
     Checksums of the input are taken before the layer runs, its hooks run inside, and the output is compared
@@ -33,9 +34,9 @@ class ProtectedLayer(Transparent):
         self.guard = guard
         self.refresh()
 
+    @abstractmethod
     def refresh(self) -> None:
         """Take the weights as they are now for the pristine ones."""
-        raise NotImplementedError
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         # Called by to(), double(), ...: the weights change their dtype or device.
@@ -43,13 +44,13 @@ class ProtectedLayer(Transparent):
         self.refresh()
         return self
 
+    @abstractmethod
     def _arrange(self, x: Tensor) -> tuple[Tensor, bool]:
         """``x`` as (N, C, ...) or (N, ..., C), contiguous, a view if possible; whether channels are last."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _expected(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 (P,) in float64 of the summed input."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, checked."""
@@ -113,8 +114,9 @@ class ProtectedLayer(Transparent):
             remedy=remedy,
         )
 
+    @abstractmethod
     def _location(self, out: Tensor, first: int) -> tuple[int, ...] | None:
-        raise NotImplementedError
+        """Index of the first position that is off, for the event; ``first`` < 0: unknown."""
 
 
 class ProtectedConv2d(ProtectedLayer):
