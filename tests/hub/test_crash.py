@@ -51,7 +51,8 @@ def slow(toys):
 
 
 def start(*arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
-    code = dedent(RUN)
+    # A shell may have started the tests with Ctrl-C ignored, which children inherit.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + dedent(RUN)
     if limit is not None:
         code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n" + code
     return subprocess.Popen(
