@@ -113,13 +113,16 @@ def run(target: str, words: Sequence[str], *, out: Path | None, force: bool, jso
         )
         return
     cached = sum(step.hit for step in finished.steps)
-    print(
-        f"{len(finished.steps)} steps ({cached} from the cache), {finished.seconds:.1f} s; run {finished.id}"
-    )
-    print(f"{len(finished.records)} records in {out or finished.folder}")
+    steps, records = _count(finished.steps, "step"), _count(finished.records, "record")
+    print(f"{steps} ({cached} from the cache), {finished.seconds:.1f} s; run {finished.id}")
+    print(f"{records} in {out or finished.folder}")
     if out is not None:
         for path in sorted(out.glob("*.html")):
             print(f"report: {path}")
+
+
+def _count(items: Sequence[Any], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def _tell(event: Any) -> None:
