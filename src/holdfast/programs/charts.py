@@ -47,7 +47,10 @@ def _dash(alt: Any, rows: Sequence[Row]) -> dict[str, Any]:
     dashes = alt.Scale(domain=order, range=[[1, 0], [5, 4]][: len(order)])
     return {
         "strokeDash": alt.StrokeDash(
-            "protection:N", title=None, scale=dashes, legend=alt.Legend(orient="top")
+            "protection:N",
+            title=None,
+            scale=dashes,
+            legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeColor="#444"),
         )
     }
 
