@@ -231,6 +231,15 @@ def test_campaigns_that_cannot_be_carried_out(tmp_path: Path, changes: dict, nam
         run(tmp_path, **changes)
 
 
+def test_each_stressor_may_have_its_own_number_of_trials(tmp_path: Path) -> None:
+    flips = [BitFlips(site="output"), BitFlips(site="weight")]
+    records = run(tmp_path, trials=[6, 3], stressors=flips)
+    totals = {r.labels["site"]: r.n for r in records if r.metric == "sdc_rate" and "layer" not in r.labels}
+    assert totals == {"output": 6, "weight": 3}
+    with pytest.raises(UsageError, match="2 stressors"):
+        run(tmp_path / "other", trials=[6], stressors=flips)
+
+
 def test_trials_without_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "trials.jsonl").write_text("")
     with pytest.raises(UsageError, match="unknown campaign"):

@@ -42,6 +42,8 @@ def run(
 
     stream = sets.open(data, split=split, seed=seed, limit=limit)
     chosen = stressors or standard_stress(stream.info.unit_gev)
+    counts = [options.get("trials", trials) for options in chosen]
+    harm = [stress.create(options["name"], info=stream.info, **_options(options)) for options in chosen]
     records: list[Record] = []
     with ExitStack() as stack:
         executor: Executor | None = None
@@ -50,20 +52,19 @@ def run(
             executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
         for path in models:
             file = ModelFile.open(path)
-            for index, options in enumerate(chosen, start=1):
-                count = options.get("trials", trials)
-                given = {key: value for key, value in options.items() if key not in ("name", "trials")}
-                records += stress.campaign.run(
-                    file,
-                    [stress.create(options["name"], info=stream.info, **given)],
-                    stream,
-                    trials=count,
-                    batch_size=options.get("batch_size", batch_size),
-                    seed=seed,
-                    out=out
-                    / "-".join(str(part) for part in file.labels.values())
-                    / f"{index:02}-{options['name']}",
-                    executor=executor,
-                    labels=file.labels,
-                )
+            records += stress.campaign.run(
+                file,
+                harm,
+                stream,
+                trials=counts,
+                batch_size=batch_size,
+                seed=seed,
+                out=out / "-".join(str(part) for part in file.labels.values()),
+                executor=executor,
+                labels=file.labels,
+            )
     write_records(out / "records.jsonl", records)
+
+
+def _options(described: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in described.items() if key not in ("name", "trials")}

@@ -31,7 +31,7 @@ def run(
     stressors: Sequence[Stressor],
     data: Any,
     *,
-    trials: int,
+    trials: int | Sequence[int],
     batch_size: int,
     seed: int,
     out: Path,
@@ -40,7 +40,9 @@ def run(
     in_flight: int | None = None,
     labels: Mapping[str, Label] | None = None,
 ) -> list[Record]:
-    """Run ``trials`` trials of each stressor against ``model`` and return the records.
+    """Run ``trials`` trials of each stressor (one number for all, or one each) against ``model``.
+
+    Returns the records.
 
     ``model`` is a module (run in eval mode) or a picklable factory of one, which every worker calls once;
     ``data`` a stream with ``info`` (``classes``, ``simulated``, ``fingerprint``) and ``batches(batch_size,
@@ -61,22 +63,26 @@ def run(
     Raises UsageError for settings other than those kept in ``out`` (the difference is named), for no trials,
     and for stressors that do not fit model or data; StorageError if ``out`` cannot be written.
     """
-    if trials < 1 or batch_size < 1 or chunk < 1:
+    by_key = _keys(stressors)
+    wanted = [trials] * len(by_key) if isinstance(trials, int) else list(trials)
+    if len(wanted) != len(by_key):
+        raise UsageError("campaign", expected=f"trials of {len(by_key)} stressors", got=len(wanted))
+    if min(*wanted, batch_size, chunk) < 1:
         got = f"{trials}, {batch_size} and {chunk}"
         raise UsageError("campaign", expected="trials, batch_size and chunk of at least 1", got=got)
-    by_key = _keys(stressors)
     with laboratory(model, data, batch_size=batch_size, seed=seed) as lab:
         stream = lab.data
-        batches = sum(1 for _ in islice(stream.batches(batch_size, epoch=0, shuffle=False, skip=0), trials))
+        every = stream.batches(batch_size, epoch=0, shuffle=False, skip=0)
+        batches = sum(1 for _ in islice(every, max(wanted)))
         if not batches:
             raise UsageError("campaign data", expected="at least one batch", got="none")
         counts = {
-            key: min(trials, batches) if judged_by(stressor) == "quality" else trials
-            for key, stressor in by_key.items()
+            key: min(count, batches) if judged_by(stressor) == "quality" else count
+            for (key, stressor), count in zip(by_key.items(), wanted, strict=True)
         }
         settings = {
             "seed": seed,
-            "trials": trials,
+            "trials": wanted,
             "batch_size": batch_size,
             "batches": batches,
             "model": fingerprint(lab.model),
