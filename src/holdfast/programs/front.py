@@ -11,7 +11,7 @@ from holdfast.core.result import Record, read_records
 
 
 def run(out: Path, *, records: list[Path], objectives: dict[str, str] | None, by: list[str]) -> None:
-    """Write ``out/front.json`` (``find_front``); by default of quality, latency and critical SDC."""
+    """Write ``out/front.json`` (``find_front``); by default of quality, latency, SDC and noise."""
     everything = [record for path in records for record in read_records(path)]
     write_json(out / "front.json", find_front(everything, objectives or _standard(everything), by))
 
@@ -19,11 +19,22 @@ def run(out: Path, *, records: list[Path], objectives: dict[str, str] | None, by
 def _standard(records: Sequence[Record]) -> dict[str, str]:
     two_classes = any(record.metric == "auc" and record.labels.get("split") == "test" for record in records)
     quality = "auc" if two_classes else "accuracy"
-    return {
+    objectives = {
         f"{quality}[split=test]": "higher",
         "latency[batch=1]": "lower",
         "critical_sdc_rate[site=output]": "lower",
     }
+    noises = sorted(
+        (size, label)
+        for record in records
+        if record.metric == quality and record.labels.get("stressor") == "gaussian_noise"
+        for label, size in record.labels.items()
+        if label.startswith("sigma")
+    )
+    if noises:
+        size, label = noises[len(noises) // 2]
+        objectives[f"{quality}[stressor=gaussian_noise,{label}={size}]"] = "higher"
+    return objectives
 
 
 def find_front(records: Sequence[Record], objectives: dict[str, str], by: Sequence[str]) -> dict[str, Any]:
