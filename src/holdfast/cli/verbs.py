@@ -147,10 +147,7 @@ def explain(target: str, words: Sequence[str], json: bool) -> None:
     if json:
         print_json([step.to_json() for step in steps])
     else:
-        rows = [
-            (step.step, step.now, "; ".join(step.why), step.last, "; ".join(step.last_why)) for step in steps
-        ]
-        print_table(("step", "now", "why", "last run", "why then"), rows)
+        print_table(("step", "now", "why"), [(step.step, step.now, "; ".join(step.why)) for step in steps])
 
 
 def _objectives(objectives: Sequence[str]) -> dict[str, str]:
