@@ -47,12 +47,14 @@ def test_the_flagship_runs_reports_and_is_served_from_the_cache(make_runner):
     assert {step["id"] for step in again["steps"] if step["status"] == "ran"} == {"data"}
     assert stable(runner.folder / "again" / "records.jsonl") == stable(out / "records.jsonl")
 
-    steps = {
-        step["step"]: step
-        for step in runner("explain", FLAGSHIP, f"@{runner.inputs}", "--seed", "1", "--json")
-    }
-    assert steps["simulate"]["now"] == "skipped"
-    assert steps["data"]["now"] == "miss"
+    def explain(*words):
+        found = runner("explain", FLAGSHIP, f"@{runner.inputs}", *words, "--json")
+        return {step["step"]: (step["now"], "; ".join(step["why"])) for step in found}
+
+    same = explain()
+    assert same["simulate"][0] == "skipped"
+    assert {now for step, (now, _) in same.items() if step not in ("simulate", "data")} == {"hit"}
+    assert "inputs.lr: 0.003 -> 0.001" in explain("--lr", "0.001")["cnn"][1]
 
 
 @pytest.mark.slow
