@@ -7,6 +7,10 @@ NATIVE := $(wildcard native/* native/src/*)
 
 demo: .venv/ready
 	$(BIN)/holdfast run workflow:egamma-hardened --out holdfast-out
+	@$(BIN)/holdfast frontier holdfast-out --objective "auc[split=test]:max" \
+		--objective "latency[batch=1]:min" --objective "critical_sdc_rate[site=output]:min" \
+		--objective "auc[stressor=gaussian_noise,sigma_gev=0.3]:max"
+	@echo "report: holdfast-out/report.html"
 
 test: .venv/ready lint
 	$(BIN)/pytest -m "not slow" --cov --cov-report=term:skip-covered
@@ -18,8 +22,8 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
 lint: .venv/ready
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

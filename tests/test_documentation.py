@@ -45,6 +45,12 @@ def test_the_links_of_a_page_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+def test_the_measurements_are_those_of_the_records():
+    code = "import sys; sys.path.insert(0, 'docs'); import measurements; print(measurements.page(), end='')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == (ROOT / "docs" / "measurements.md").read_text()
+
+
 def run(arguments):
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -198,6 +198,7 @@ def tune(
 
 def frontier(source: str, objectives: Sequence[str], by: Sequence[str], json: bool) -> None:
     """Print the Pareto front of an experiment's or a folder's records."""
+    from holdfast.hub.frontier import in_words
     from holdfast.programs.front import find_front
 
     goals = _objectives(objectives)
@@ -214,7 +215,7 @@ def frontier(source: str, objectives: Sequence[str], by: Sequence[str], json: bo
         )
         for point in found["points"]
     ]
-    print_table((*by, *names, "front"), rows)
+    print_table((*by, *map(in_words, names), "front"), rows)
 
 
 def _number(value: float | None) -> str:

@@ -135,6 +135,13 @@ def parse_selector(text: str) -> tuple[str, dict[str, str]]:
     return match["metric"].strip(), {name.strip(): value.strip() for name, value in pairs}
 
 
+def in_words(selector: str) -> str:
+    """A metric selector for readers: ``latency[batch=1]`` as "latency (batch 1)"."""
+    metric, labels = parse_selector(selector)
+    words = ", ".join(f"{name} {value}".replace("_", " ") for name, value in labels.items())
+    return metric.replace("_", " ") + (f" ({words})" if words else "")
+
+
 def _several(text: str, point: Point, record: Record) -> UsageError:
     place = ", ".join(f"{name}={value}" for name, value in point.labels.items())
     more = ", ".join(f"{name}={value}" for name, value in record.labels.items() if name not in point.labels)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from holdfast.core.result import Record
+from holdfast.hub.frontier import in_words
 from holdfast.hub.render import number
 from holdfast.programs import charts
 
@@ -104,13 +105,6 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     return {"columns": used, "rows": rows}
 
 
-def selector_text(selector: str) -> str:
-    """A metric selector in words: ``latency[batch=1]`` as "latency (batch 1)"."""
-    metric, _, labels = selector.rstrip("]").partition("[")
-    words = labels.replace("=", " ").replace(",", ", ")
-    return metric.replace("_", " ") + (f" ({words})" if words else "")
-
-
 def front_figure(front: dict[str, Any] | None, records: Sequence[Record]) -> list[Figure]:
     """The Pareto front over its first two objectives; the others decide membership too."""
     if not front or len(front["objectives"]) < 2:
@@ -140,12 +134,17 @@ def front_figure(front: dict[str, Any] | None, records: Sequence[Record]) -> lis
         )
     if not rows:
         return []
+    units = {record.metric: record.unit for record in records if record.unit != "1"}
+    titles = [
+        in_words(axis) + (f", {units[metric]}" if (metric := axis.partition("[")[0]) in units else "")
+        for axis in (x, y)
+    ]
     members = "; ".join(" ".join(map(str, p["labels"].values())) for p in front["points"] if p["on_front"])
-    also = f" {', '.join(map(selector_text, rest))} counts too." if rest else ""
+    also = f" {', '.join(map(in_words, rest))} counts too." if rest else ""
     return [
         {
             "title": "Pareto front",
-            "svg": charts.front(rows, x_title=selector_text(x), y_title=selector_text(y)),
+            "svg": charts.front(rows, x_title=titles[0], y_title=titles[1]),
             "caption": f"Filled: not dominated by any other point.{also} On the front: {members}.",
         }
     ]
