@@ -8,7 +8,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import Blobs, make_model
-
 from holdfast import training
 
 if __name__ == "__main__":
