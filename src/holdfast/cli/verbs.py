@@ -259,11 +259,11 @@ def doctor() -> list[tuple[str, str, str]]:
     """Rows (part, state, detail) about this installation."""
     from holdfast import __version__
     from holdfast.core import environment, paths
-    from holdfast.kernels import status as native_status
+    from holdfast import kernels
 
     rows: list[tuple[str, str, str]] = [("holdfast", "ok", __version__)]
     rows += [(name, "ok", version) for name, version in environment.software().items() if name != "holdfast"]
-    native = native_status()
+    native = kernels.status()
     rows.append(("native core", "ok" if native["available"] else "absent", str(native["detail"])))
     for extra, module in (
         ("report", "altair"),

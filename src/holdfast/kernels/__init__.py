@@ -24,7 +24,6 @@ __all__ = [
     "backend",
     "batch_sum",
     "check_sums",
-    "native_status",
     "status",
 ]
 
@@ -53,9 +52,6 @@ def status() -> dict[str, Any]:
         return {"available": False, "backend": "none", "variants": variants, "detail": str(error)}
     detail = f"{name.removeprefix('native-')}; this processor runs {', '.join(variants)}"
     return {"available": True, "backend": name, "variants": variants, "detail": detail}
-
-
-native_status = status
 
 
 def batch_sum(x: Tensor) -> tuple[Tensor, BatchStats]:
