@@ -257,9 +257,8 @@ def report(source: str, out: Path | None, json: bool) -> None:
 
 def doctor() -> list[tuple[str, str, str]]:
     """Rows (part, state, detail) about this installation."""
-    from holdfast import __version__
+    from holdfast import __version__, kernels
     from holdfast.core import environment, paths
-    from holdfast import kernels
 
     rows: list[tuple[str, str, str]] = [("holdfast", "ok", __version__)]
     rows += [(name, "ok", version) for name, version in environment.software().items() if name != "holdfast"]
