@@ -81,6 +81,8 @@ _COLUMNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("accuracy", "accuracy", {"split": "test"}),
     ("latency, batch 1", "latency", {"batch": 1}),
     ("latency, batch 64", "latency", {"batch": 64}),
+    ("time over plain, batch 1", "latency_ratio", {"batch": 1}),
+    ("time over plain, batch 64", "latency_ratio", {"batch": 64}),
     ("critical SDC, outputs", "critical_sdc_rate", {"stressor": "bit_flips", "site": "output"}),
     ("corrected, outputs", "corrected_rate", {"stressor": "bit_flips", "site": "output"}),
     ("critical SDC, weights", "critical_sdc_rate", {"stressor": "bit_flips", "site": "weight"}),
