@@ -95,3 +95,56 @@ def test_a_paper_over_real_runs_becomes_a_page(toys, tmp_path):
     assert "reduced: a tenth of the &lt;events&gt;" in html
     assert "&lt;b&gt;escaping" in html
     assert "Of 3 claims, 1 are reproduced" in " ".join(html.split())
+
+
+@pytest.mark.parametrize(
+    ("labels", "status", "how"),
+    [
+        ({"a": 2, "pairs": 30, "split": "test"}, REPRODUCED, None),
+        ({"a": 2, "pairs": 90, "split": "test"}, REPRODUCED, None),
+        ({"a": 2, "pairs": 4, "split": "test"}, "reduced", "pairs: 4 of 30"),
+        ({"a": 2, "split": "val"}, "reduced", "pairs: None of 30; split: val"),
+    ],
+)
+def test_a_record_short_of_the_claims_scale_is_reduced(rows, labels, status, how):
+    (row,) = rows([claim("c", scale={"pairs": 30, "split": "test"})], [stored("1", 3.0, labels)])
+    assert (row.status, row.reduced_how) == (status, how)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "value", "agrees"),
+    [
+        ("at most", 3.5, True),
+        ("at most", 3.6, False),
+        ("at least", 3.6, True),
+        ("equal", 3.5, True),
+        ("equal", 3.4, False),
+        (None, 9.0, None),
+    ],
+)
+def test_a_value_that_differs_never_shows_as_reproduced(rows, agreement, value, agrees):
+    (row,) = rows([claim("c", agreement=agreement)], [stored("1", value)])
+    assert row.agrees is agrees
+    assert row.status == REPRODUCED
+    assert row.reproduced is (agrees is not False)
+
+
+def test_running_a_paper_runs_its_workflow_and_renders_its_claims(toys, tmp_path):
+    toys.chain()
+    claims = [claim("good", agreement="equal", value=4.0), claim("wrong", agreement="at most", value=1.0)]
+    toys.component("paper", "p", claims=claims, workflow="workflow:chain")
+    done = run("paper:p", {"a": 2}, out=tmp_path / "out")
+    assert done.component == "workflow:chain"
+    html = (tmp_path / "out" / "paper.html").read_text()
+    assert "Of 2 claims, 1 are reproduced" in " ".join(html.split())
+    assert "differs" in html
+    # Without a folder of the user's the page lies in the experiment, and the index is none the worse.
+    again = run("paper:p", {"a": 2})
+    assert (again.folder / "paper.html").exists()
+    assert len(store.entries(metric="sum")) == 2
+
+
+def test_a_paper_without_workflow_says_how_to_see_it(toys):
+    toys.component("paper", "p", claims=[claim("c")])
+    with pytest.raises(UsageError, match="holdfast report paper:p"):
+        run("paper:p")

@@ -267,7 +267,7 @@ def test_bad_calls_fail_before_anything_runs(toys, tmp_path):
         "p",
         claims=[{"id": "c", "text": "", "source": "", "value": 1, "unit": "", "status": "not run"}],
     )
-    with pytest.raises(UsageError, match="expected a workflow, got a paper"):
+    with pytest.raises(UsageError, match="expected a paper that names its workflow"):
         run("paper:p")
     assert not (tmp_path / "home/experiments").exists()
 

@@ -116,9 +116,8 @@ def run(target: str, words: Sequence[str], *, out: Path | None, force: bool, jso
     steps, records = _count(finished.steps, "step"), _count(finished.records, "record")
     print(f"{steps} ({cached} from the cache), {finished.seconds:.1f} s; run {finished.id}")
     print(f"{records} in {out or finished.folder}")
-    if out is not None:
-        for path in sorted(out.glob("*.html")):
-            print(f"report: {path}")
+    for path in sorted((out or finished.folder).glob("*.html")):
+        print(f"report: {path}")
 
 
 def _count(items: Sequence[Any], noun: str) -> str:

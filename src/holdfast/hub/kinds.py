@@ -18,6 +18,7 @@ RESERVED_OUTPUTS = ("run.json", "records.jsonl")
 
 Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 ClaimStatus = Literal["reproduced at source scale", "reduced", "not run"]
+Agreement = Literal["equal", "at most", "at least"]
 
 
 class Base(Model):
@@ -179,7 +180,12 @@ class RecordSelector(Model):
 
 
 class Claim(Model):
-    """One published number, where it stands in the source, and how far it was rerun."""
+    """One published number, where it stands in the source, and how far it was rerun.
+
+    ``status`` is the most that a rerun can show: a record whose labels fall short of ``scale`` (numbers: at
+    least that many; anything else: the same) makes it "reduced". ``agreement`` says how the measured value is
+    to stand to the claimed one; without it the two are only shown beside each other.
+    """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
     text: str
@@ -191,6 +197,8 @@ class Claim(Model):
     record: RecordSelector | None = None
     status: ClaimStatus
     reduced_how: str | None = None
+    agreement: Agreement | None = None
+    scale: dict[str, Label] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _status_is_backed(self) -> Claim:
@@ -202,10 +210,11 @@ class Claim(Model):
 
 
 class Paper(Base):
-    """Published claims beside the records that rerun them."""
+    """Published claims beside the records that rerun them; running a paper runs its ``workflow``."""
 
     kind: Literal["paper"]
     reference: str = ""
+    workflow: Annotated[str, Field(pattern=r"^workflow:")] | None = None
     claims: Annotated[list[Claim], Field(min_length=1)]
 
     @field_validator("claims")

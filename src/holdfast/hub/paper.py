@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
+from typing import Final
 
 from holdfast.core.errors import UsageError
 from holdfast.core.paths import write_text
-from holdfast.core.result import Interval
+from holdfast.core.result import Interval, Record
 from holdfast.hub import render, store
 from holdfast.hub.component import Component, described
 from holdfast.hub.kinds import Claim, ClaimStatus, Paper
+from holdfast.hub.run_record import Run
+
+PAGE: Final = "paper.html"
 
 
 @dataclass(frozen=True)
 class Row:
     """A claim, what was measured for it (None: nothing), and how far that counts.
 
-    ``difference`` is measured minus claimed, in the claim's unit. ``status`` is the claim's own where there
-    is a record, and "not run" where there is none.
+    ``difference`` is measured minus claimed, in the claim's unit. ``status`` is "not run" where there is no
+    record, "reduced" where the record falls short of the claim's scale, else the claim's own; ``reduced_how``
+    says what was cut. ``agrees`` is None where nothing was measured or the claim asks for no agreement.
     """
 
     claim: Claim
@@ -28,11 +35,13 @@ class Row:
     status: ClaimStatus
     simulated: bool
     run: str | None
+    reduced_how: str | None = None
+    agrees: bool | None = None
 
     @property
     def reproduced(self) -> bool:
-        """True for "reproduced at source scale" only."""
-        return self.status == "reproduced at source scale"
+        """True for "reproduced at source scale" only, and never where the value differs from the claim."""
+        return self.status == "reproduced at source scale" and self.agrees is not False
 
 
 def rows(paper: Component, stored: list[store.Stored] | None = None) -> list[Row]:
@@ -45,13 +54,30 @@ def rows(paper: Component, stored: list[store.Stored] | None = None) -> list[Row
     return [_row(paper, claim, everything) for claim in claims]
 
 
-def write(paper: Component, path: Path, stored: list[store.Stored] | None = None) -> list[Row]:
-    """Render the claims to one HTML file; return the rows. Raises StorageError and what ``rows`` raises."""
+def write(
+    paper: Component, path: Path, stored: list[store.Stored] | None = None, beside: Sequence[str] = ()
+) -> list[Row]:
+    """Render the claims to one HTML file; return the rows. Raises StorageError and what ``rows`` raises.
+
+    ``beside``: names of pages in the same folder that the page leads to.
+    """
     found = rows(paper, stored)
     meta = described(paper, Paper)
-    html = render.render("paper.html.j2", title=meta.title, paper=meta, rows=found, component=paper)
+    html = render.render(
+        "paper.html.j2", title=meta.title, paper=meta, rows=found, component=paper, beside=beside
+    )
     write_text(path, html)
     return found
+
+
+def write_beside(paper: Component, run: Run) -> Path:
+    """Render the claims beside the records of ``run`` into the run's own folder; return the file."""
+    folder = run.out or run.folder
+    assert folder is not None  # a run that ended is kept
+    stored = [store.Stored(run.component.partition(":")[2], run.id, record) for record in run.records]
+    pages = sorted(path.name for path in folder.glob("*.html") if path.name != PAGE)
+    write(paper, folder / PAGE, stored, pages)
+    return folder / PAGE
 
 
 def _row(paper: Component, claim: Claim, stored: list[store.Stored]) -> Row:
@@ -68,8 +94,40 @@ def _row(paper: Component, claim: Claim, stored: list[store.Stored]) -> Row:
     if record.unit != claim.unit:
         raise UsageError(place, expected=f"unit {claim.unit!r}", got=f"unit {record.unit!r} in run {newest}")
     assert record.value is not None  # _fits leaves absent values out
-    difference = record.value - claim.value
-    return Row(claim, record.value, record.interval, difference, claim.status, record.simulated, newest)
+    cuts = [claim.reduced_how] if claim.reduced_how else []
+    cuts += _cuts(claim, record)
+    return Row(
+        claim,
+        record.value,
+        record.interval,
+        record.value - claim.value,
+        "reduced" if cuts else claim.status,
+        record.simulated,
+        newest,
+        "; ".join(cuts) or None,
+        _agrees(claim, record.value),
+    )
+
+
+def _cuts(claim: Claim, record: Record) -> list[str]:
+    """What the record lacks to the claim's scale, in words."""
+    cuts = []
+    for name, wanted in claim.scale.items():
+        got = record.labels.get(name)
+        if isinstance(wanted, str | bool):
+            if got != wanted:
+                cuts.append(f"{name}: {got}")
+        elif isinstance(got, str) or got is None or got < wanted:
+            cuts.append(f"{name.replace('_', ' ')}: {got} of {wanted}")
+    return cuts
+
+
+def _agrees(claim: Claim, measured: float) -> bool | None:
+    if claim.agreement is None:
+        return None
+    if claim.agreement == "equal":
+        return isclose(measured, claim.value, rel_tol=1e-9, abs_tol=1e-12)
+    return measured <= claim.value if claim.agreement == "at most" else measured >= claim.value
 
 
 def _fits(claim: Claim, item: store.Stored) -> bool:

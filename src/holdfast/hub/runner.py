@@ -51,13 +51,14 @@ def run(
     on_event: OnEvent | None = None,
     project: Path | None = None,
 ) -> Run:
-    """Run a workflow, or a program alone, on ``inputs`` (text is parsed as declared).
+    """Run a workflow, a program alone, or a paper's workflow, on ``inputs`` (text is parsed as declared).
 
     Every step is served from the cache if its key was seen before, unless ``force``. The run is kept as an
     experiment, also if it fails; with ``out`` the declared outputs, ``records.jsonl`` and ``run.json`` are
-    copied there. Raises UsageError for inputs, ComponentError for components, StepError for a step that fails
-    (with the exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C or SIGTERM: running
-    it again continues.
+    copied there. A paper's claims are then rendered beside these records, to ``paper.html`` in ``out`` or in
+    the experiment. Raises UsageError for inputs, ComponentError for components, StepError for a step that
+    fails (with the exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C or SIGTERM:
+    running it again continues.
     """
     found = find(component, project=project) if isinstance(component, str) else component
     plan = load(found, project=project)
@@ -65,7 +66,12 @@ def run(
     if out is not None:
         publish.prepare(out)
     with terminable():
-        return _Runner(plan, resolved, force, on_event or (lambda event: None)).run(out)
+        result = _Runner(plan, resolved, force, on_event or (lambda event: None)).run(out)
+    if found.kind == "paper":
+        from holdfast.hub import paper
+
+        paper.write_beside(found, result)
+    return result
 
 
 class _Runner:

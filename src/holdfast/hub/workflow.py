@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.errors import ComponentError, HoldfastError
+from holdfast.core.errors import ComponentError, HoldfastError, UsageError
 from holdfast.hub import values, wiring
 from holdfast.hub.component import Component, described
 from holdfast.hub.inputs import Input
-from holdfast.hub.kinds import Program, Step, When, Workflow
+from holdfast.hub.kinds import Paper, Program, Step, When, Workflow
 from holdfast.hub.repository import find
 
 
@@ -70,13 +70,15 @@ class Plan:
 
 
 def load(component: Component, *, project: Path | None = None) -> Plan:
-    """The plan of a workflow, or of a program, which is a workflow of one step.
+    """The plan of a workflow, of a program, which is a workflow of one step, or of a paper: its workflow's.
 
-    Raises ComponentError for an unknown step, input, output or program, for types that do not fit, a missing
-    required input or a cycle.
+    Raises UsageError for a paper without workflow, ComponentError for an unknown step, input, output or
+    program, for types that do not fit, a missing required input or a cycle.
     """
     if isinstance(component.meta, Program):
         return _single(component)
+    if isinstance(component.meta, Paper):
+        return load(_workflow_of(component, component.meta, project), project=project)
     workflow = described(component, Workflow)
     where = f"{component.id} ({component.folder / 'component.json'})"
     twice = {step.id for step in workflow.steps if [s.id for s in workflow.steps].count(step.id) > 1}
@@ -102,6 +104,18 @@ def load(component: Component, *, project: Path | None = None) -> Plan:
     ]
     outputs = {path: wiring.split(source.from_) for path, source in workflow.outputs.items()}
     return Plan(component, _ordered(bound, where), outputs, scope.check_choices())
+
+
+def _workflow_of(component: Component, paper: Paper, project: Path | None) -> Component:
+    if paper.workflow is None:
+        raise UsageError(
+            component.id,
+            expected="a paper that names its workflow",
+            got="none",
+            remedy=f"see its claims: holdfast report {component.id} -o paper.html",
+        )
+    own = None if component.repository in ("user", "built-in") else component.root
+    return find(paper.workflow, project=project or own)
 
 
 def _single(component: Component) -> Plan:
