@@ -13,6 +13,9 @@ std::vector<std::string> available() {
         names.push_back("avx512");
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.push_back("avx2");
 #endif
+#if HOLDFAST_NEON
+    names.push_back("neon");  // every 64-bit Arm processor has it
+#endif
     names.push_back("scalar");
     return names;
 }
@@ -23,6 +26,9 @@ const Kernels& find(const std::string& name) {
 #if HOLDFAST_X86
         if (name == "avx512") return kernels_avx512;
         if (name == "avx2") return kernels_avx2;
+#endif
+#if HOLDFAST_NEON
+        if (name == "neon") return kernels_neon;
 #endif
         return kernels_scalar;
     }

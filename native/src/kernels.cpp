@@ -36,24 +36,26 @@ inline Doubles larger(Doubles a, Doubles b) { return b > a ? b : a; }
 
 constexpr Index BLOCK = 2048;  // doubles that stay in the first-level cache while the batch streams past
 
-void batch_sum(const float* x, Index n, Index length, Index begin, Index end, double* total, BatchStats* stats) {
+void batch_sum(const float* x, Index n, Index length, Index begin, Index end, bool weighted, double* total,
+               BatchStats* stats) {
     Doubles max_abs = {}, squares = {}, total_max = {}, total_squares = {};
     double tail_max = 0, tail_squares = 0, tail_total_max = 0, tail_total_squares = 0;
     for (Index low = begin; low < end; low += BLOCK) {
         const Index high = smaller(low + BLOCK, end), whole = low + (high - low) / W * W;
         for (Index image = 0; image < n; ++image) {
             const float* row = x + image * length;
+            const double factor = weighted ? double(image + 1) : 1.0;
             for (Index i = low; i < whole; i += W) {
                 const Doubles v = load(row + i);
                 max_abs = larger(max_abs, magnitude(v));
                 squares += v * v;
-                store(total + i, image ? load(total + i) + v : v);
+                store(total + i, image ? load(total + i) + factor * v : factor * v);
             }
             for (Index i = whole; i < high; ++i) {
                 const double v = row[i];
                 tail_max = larger(tail_max, magnitude(v));
                 tail_squares += v * v;
-                total[i] = image ? total[i] + v : v;
+                total[i] = image ? total[i] + factor * v : factor * v;
             }
         }
         for (Index i = low; i < whole; i += W) {
@@ -261,13 +263,164 @@ void compare(const double* sums, const double* expected, double offset, double t
     if (verdict->nonfinite) verdict->deviation = __builtin_inf();
 }
 
+// ---- a layer's output: check, then residual, activation and sum over the batch ------------------------------
+
+inline Floats load_floats(const float* p) { return *reinterpret_cast<const LooseFloats*>(p); }
+inline void store(float* p, Floats v) { *reinterpret_cast<LooseFloats*>(p) = v; }
+inline Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
+inline double widen(float v) { return v; }
+
+// Comparisons are turned so that a NaN stays one.
+template <Activation KIND, class V>
+inline V activate(V v, V parameter) {
+    const V zero = {};
+    if (KIND == Activation::relu) return zero > v ? zero : v;
+    if (KIND == Activation::leaky) return zero > v ? parameter * v : v;
+    if (KIND == Activation::clamp) {
+        v = zero > v ? zero : v;
+        return parameter < v ? parameter : v;
+    }
+    return v;
+}
+
+constexpr int UNROLL = 4;
+
+// Elements [begin, end) of every image. residual_sums: BLOCK doubles.
+template <Activation KIND, bool RESIDUAL, bool TOTAL>
+void finish_run(const Layer& layer, Index begin, Index end, double* residual_sums, LayerPart* part) {
+    const Index length = layer.positions * layer.m;
+    const Floats parameter = Floats{} + layer.parameter;
+    const bool verify = RESIDUAL && layer.residual_total;
+    Doubles max_abs[UNROLL] = {}, squares[UNROLL] = {}, total_max[UNROLL] = {}, total_squares[UNROLL] = {};
+    double tail_max = 0, tail_squares = 0, tail_total_max = 0, tail_total_squares = 0;
+    for (Index low = begin; low < end; low += BLOCK) {
+        const Index count = smaller(BLOCK, end - low), whole = count / W * W, many = count / (UNROLL * W) * UNROLL * W;
+        double* total = layer.total + low;
+        for (Index image = 0; image < layer.n; ++image) {
+            float* out = layer.out + image * length + low;
+            const float* residual = layer.residual + image * length + low;
+            const bool first = image == 0;
+            const auto step = [&](Index i, int lane) __attribute__((always_inline)) {
+                Floats v = load_floats(out + i);
+                if (RESIDUAL) {
+                    const Floats r = load_floats(residual + i);
+                    v += r;
+                    if (verify) store(residual_sums + i, first ? widen(r) : load(residual_sums + i) + widen(r));
+                }
+                v = activate<KIND>(v, parameter);
+                if (RESIDUAL || KIND != Activation::none) store(out + i, v);
+                if (TOTAL) {
+                    const Doubles wide = widen(v);
+                    store(total + i, first ? wide : load(total + i) + wide);
+                    max_abs[lane] = larger(max_abs[lane], magnitude(wide));
+                    squares[lane] += wide * wide;
+                }
+            };
+            for (Index i = 0; i < many; i += UNROLL * W) {
+#pragma GCC unroll 4
+                for (int lane = 0; lane < UNROLL; ++lane) step(i + lane * W, lane);
+            }
+            for (Index i = many; i < whole; i += W) step(i, 0);
+            for (Index i = whole; i < count; ++i) {
+                float v = out[i];
+                if (RESIDUAL) {
+                    v += residual[i];
+                    if (verify) residual_sums[i] = first ? residual[i] : residual_sums[i] + residual[i];
+                }
+                out[i] = v = activate<KIND>(v, layer.parameter);
+                if (TOTAL) {
+                    const double wide = v;
+                    total[i] = first ? wide : total[i] + wide;
+                    tail_max = larger(tail_max, magnitude(wide));
+                    tail_squares += wide * wide;
+                }
+            }
+        }
+        if (TOTAL) {
+            for (Index i = 0; i < whole; i += W) {
+                const int lane = i / W % UNROLL;
+                const Doubles v = load(total + i);
+                total_max[lane] = larger(total_max[lane], magnitude(v));
+                total_squares[lane] += v * v;
+            }
+            for (Index i = whole; i < count; ++i) {
+                tail_total_max = larger(tail_total_max, magnitude(total[i]));
+                tail_total_squares += total[i] * total[i];
+            }
+        }
+        if (verify) {
+            Index different = 0;
+            for (Index i = 0; i < count; ++i) different += residual_sums[i] != layer.residual_total[low + i];
+            if (different) part->residual_intact = false;
+        }
+    }
+    if (!TOTAL) return;
+    for (int lane = 0; lane < UNROLL; ++lane) {
+        for (Index i = 0; i < W; ++i) {
+            tail_max = larger(tail_max, max_abs[lane][i]);
+            tail_total_max = larger(tail_total_max, total_max[lane][i]);
+        }
+        tail_squares += sum(squares[lane]);
+        tail_total_squares += sum(total_squares[lane]);
+    }
+    BatchStats& stats = part->stats;
+    stats.max_abs = larger(stats.max_abs, tail_max);
+    stats.sum_squares += tail_squares;
+    stats.total_max_abs = larger(stats.total_max_abs, tail_total_max);
+    stats.total_squares += tail_total_squares;
+}
+
+using Run = void (*)(const Layer&, Index, Index, double*, LayerPart*);
+
+template <Activation KIND>
+Run run_of(const Layer& layer) {
+    if (layer.residual) return layer.total ? finish_run<KIND, true, true> : finish_run<KIND, true, false>;
+    return layer.total ? finish_run<KIND, false, true> : finish_run<KIND, false, false>;
+}
+
+Run run_of(const Layer& layer) {
+    switch (layer.activation) {
+        case Activation::relu: return run_of<Activation::relu>(layer);
+        case Activation::clamp: return run_of<Activation::clamp>(layer);
+        case Activation::leaky: return run_of<Activation::leaky>(layer);
+        default: return run_of<Activation::none>(layer);
+    }
+}
+
+void finish_layer(const Layer& layer, Index begin, Index end, double* scratch, LayerPart* part) {
+    const Index m = layer.m, chunk = layer_chunk(layer), length = layer.positions * m;
+    const bool writes = layer.residual || layer.total || layer.activation != Activation::none;
+    const Run run = run_of(layer);
+    double *residual_sums = scratch, *sums = scratch + BLOCK, *over_batch = sums + chunk;
+    Index* violated = layer.violated + begin;
+    for (Index low = begin; low < end; low += chunk) {
+        const Index high = smaller(low + chunk, end), found = part->verdict.violations;
+        if (layer.expected) {
+            if (layer.n > 1) sum_rows(layer.out + low * m, layer.n, length, 0, (high - low) * m, over_batch);
+            for (Index i = 0; i < high - low; ++i)
+                sums[i] = layer.n > 1 ? sum_run(over_batch + i * m, m) : sum_run(layer.out + (low + i) * m, m);
+            compare(sums - low, layer.expected, layer.offset, layer.threshold, low, high, &part->verdict);
+        }
+        if (part->verdict.violations == found) {
+            if (writes) run(layer, low * m, high * m, residual_sums, part);
+            continue;
+        }
+        for (Index i = low; i < high; ++i) {
+            if (!(magnitude(sums[i - low] - (layer.expected[i] + layer.offset)) <= layer.threshold))
+                *violated++ = i;
+            else if (writes)
+                run(layer, i * m, (i + 1) * m, residual_sums, part);
+        }
+    }
+}
+
 }  // namespace
 
 #define HOLDFAST_JOIN_(a, b) a##b
 #define HOLDFAST_JOIN(a, b) HOLDFAST_JOIN_(a, b)
 extern const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT);
 const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT) = {
-    batch_sum, tap_planes, gather_taps, convolve_last, sum_rows, sum_last, compare,
+    batch_sum, tap_planes, gather_taps, convolve_last, sum_rows, sum_last, compare, finish_layer,
 };
 
 }  // namespace holdfast

@@ -26,9 +26,34 @@ struct Geometry {
     Index out_h, out_w;
 };
 
+// What follows the sum in a layer: a residual is added first, then this.
+enum class Activation { none, relu, clamp, leaky };
+
+// One layer's output (n, positions, m) on its way to becoming the next layer's input.
+struct Layer {
+    Index n, positions, m;
+    Activation activation;
+    float parameter;        // clamp: the upper bound (the lower is 0); leaky: the slope
+    float* out;             // the product with its bias; the activated map afterwards
+    const float* residual;  // added to it; or null
+    const double* residual_total;  // what the sum of the residual over n must be; or null
+    const double* expected;        // what the sums of out over n and m must be, + offset; null: no check
+    double offset, threshold;
+    double* total;          // the sum of the activated map over n; or null
+    Index* violated;        // the positions that are off, each part from its own first position on
+};
+
+// What a part of a layer's positions had.
+struct LayerPart {
+    BatchStats stats;
+    Verdict verdict;
+    bool residual_intact = true;
+};
+
 struct Kernels {
-    // total[i] = sum over n of x[n * length + i], for begin <= i < end.
-    void (*batch_sum)(const float* x, Index n, Index length, Index begin, Index end, double* total, BatchStats*);
+    // total[i] = sum over n of x[n * length + i], for begin <= i < end; weighted: of (n + 1) times it.
+    void (*batch_sum)(const float* x, Index n, Index length, Index begin, Index end, bool weighted, double* total,
+                      BatchStats*);
 
     // planes[t * size + i] = sum over c of weights[c * taps + t] * total[c * size + i], for begin <= i < end.
     void (*tap_planes)(const double* total, const double* weights, Index channels, Index taps, Index size,
@@ -51,9 +76,26 @@ struct Kernels {
     // Compare sums with expected + offset.
     void (*compare)(const double* sums, const double* expected, double offset, double threshold, Index begin,
                     Index end, Verdict*);
+
+    // Check positions begin..end of a layer and finish those that pass: residual, activation, sum over n. A
+    // position that is off stays as it is, and is noted. scratch: layer_scratch(layer) doubles.
+    void (*finish_layer)(const Layer&, Index begin, Index end, double* scratch, LayerPart*);
 };
 
+// Positions that are taken together, so that a chunk of all images stays in the second-level cache between
+// being checked and being finished.
+inline Index layer_chunk(const Layer& layer) {
+    constexpr Index cache = 1 << 17, line = 1 << 12;  // floats of all images, of one image
+    Index floats = cache / layer.n;
+    if (floats > line) floats = line;
+    return floats > layer.m ? floats / layer.m : 1;
+}
+inline Index layer_scratch(const Layer& layer) { return layer_chunk(layer) * (layer.m + 1) + 2 * (1 << 11); }
+
 extern const Kernels kernels_scalar;
+#if HOLDFAST_NEON
+extern const Kernels kernels_neon;
+#endif
 #if HOLDFAST_X86
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;

@@ -27,13 +27,34 @@ class Core {
 
     const std::string& isa() const { return isa_; }
 
-    nb::tuple batch_sum(std::uintptr_t x, Index n, Index length, std::uintptr_t total) const {
+    nb::tuple batch_sum(std::uintptr_t x, Index n, Index length, bool weighted, std::uintptr_t total) const {
         BatchStats stats;
         {
             nb::gil_scoped_release release;
-            stats = holdfast::batch_sum(kernels_, at<const float>(x), n, length, at<double>(total));
+            stats = holdfast::batch_sum(kernels_, at<const float>(x), n, length, weighted, at<double>(total));
         }
         return nb::make_tuple(stats.max_abs, stats.sum_squares, stats.total_max_abs, stats.total_squares);
+    }
+
+    void carry_sum(std::uintptr_t x, Index n, Index length, std::uintptr_t carry) const {
+        nb::gil_scoped_release release;
+        const Carry output{at<double>(carry)};
+        output.stats() = holdfast::batch_sum(kernels_, at<const float>(x), n, length, false, output.total());
+    }
+
+    void block_sums(std::uintptr_t out, Index n, Index m, Index positions, bool channels_last,
+                    std::uintptr_t sums) const {
+        nb::gil_scoped_release release;
+        holdfast::block_sums(kernels_, at<const float>(out), n, m, positions, channels_last, at<double>(sums));
+    }
+
+    Index finish_layer(const LayerPlan& plan, std::uintptr_t out, std::uintptr_t residual, std::uintptr_t input,
+                       std::uintptr_t residual_carry, std::uintptr_t output, std::uintptr_t check,
+                       std::uintptr_t violated) const {
+        nb::gil_scoped_release release;
+        return holdfast::finish_layer(kernels_, plan, at<float>(out), at<const float>(residual),
+                                      {at<double>(input)}, {at<double>(residual_carry)}, {at<double>(output)},
+                                      {at<double>(check)}, at<Index>(violated));
     }
 
     void checksum_convolution(std::uintptr_t total, std::uintptr_t weights, const Geometry& geometry,
@@ -66,16 +87,40 @@ Geometry geometry(const std::vector<Index>& v) {
     return {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12]};
 }
 
+LayerPlan layer_plan(const std::vector<Index>& shape, const std::vector<double>& weight, Index n, Index m,
+                     double offset, int activation, double parameter, const std::vector<double>& threshold,
+                     bool inside) {
+    const Geometry g = geometry(shape);
+    if (Index(weight.size()) != g.channels * g.kernel_h * g.kernel_w)
+        throw std::invalid_argument("the weight does not fit the geometry");
+    if (n < 1 || m < 1 || activation < 0 || activation > 3 || threshold.size() != 7)
+        throw std::invalid_argument("a layer's plan is out of range");
+    const std::vector<double>& t = threshold;
+    return {g, weight, n, m, offset, Activation(activation), float(parameter),
+            {t[0], t[1], t[2], t[3], t[4], t[5], t[6], inside}};
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
     m.def("available", &available, "Instruction sets that this processor can run, best first.");
     nb::class_<Geometry>(m, "Geometry").def(
         "__init__", [](Geometry* self, const std::vector<Index>& v) { new (self) Geometry(geometry(v)); });
+    nb::class_<LayerPlan>(m, "LayerPlan")
+        .def("__init__",
+             [](LayerPlan* self, const std::vector<Index>& shape, const std::vector<double>& weight, Index n,
+                Index outputs, double offset, int activation, double parameter,
+                const std::vector<double>& threshold, bool inside) {
+                 new (self) LayerPlan(layer_plan(shape, weight, n, outputs, offset, activation, parameter,
+                                                 threshold, inside));
+             });
     nb::class_<Core>(m, "Core")
         .def(nb::init<const std::string&>())
         .def_prop_ro("isa", &Core::isa)
         .def("batch_sum", &Core::batch_sum)
         .def("checksum_convolution", &Core::checksum_convolution)
-        .def("check_sums", &Core::check_sums);
+        .def("check_sums", &Core::check_sums)
+        .def("block_sums", &Core::block_sums)
+        .def("carry_sum", &Core::carry_sum)
+        .def("finish_layer", &Core::finish_layer);
 }

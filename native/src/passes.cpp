@@ -1,6 +1,7 @@
 #include "passes.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #if defined(_OPENMP)
@@ -13,16 +14,20 @@ namespace {
 // Below this many elements a thread costs more than it saves.
 constexpr Index WORTH_A_THREAD = 1 << 17;
 
-// Call body(part, begin, end) on equal parts of [0, count), cut at multiples of `grain`.
+Index part_begin(int part, Index count, int threads, Index grain = 1) {
+    const Index length = (count + threads * grain - 1) / (threads * grain) * grain;
+    return std::min(part * length, count);
+}
+
+// Call body(part, begin, end) on equal parts of [0, count), cut at multiples of `grain`; how many there were.
 template <class Body>
 int share(Index count, Index work, Index grain, Body body) {
 #if defined(_OPENMP)
     const int threads = omp_in_parallel() ? 1 : int(std::min<Index>(omp_get_max_threads(), work / WORTH_A_THREAD));
     if (threads > 1 && count > grain) {
-        const Index part = (count + threads * grain - 1) / (threads * grain) * grain;
 #pragma omp parallel for num_threads(threads) schedule(static)
         for (int index = 0; index < threads; ++index)
-            body(index, std::min(index * part, count), std::min((index + 1) * part, count));
+            body(index, part_begin(index, count, threads, grain), part_begin(index + 1, count, threads, grain));
         return threads;
     }
 #endif
@@ -37,6 +42,13 @@ double* scratch(Index count) {
     return buffer.data();
 }
 
+void merge(BatchStats& all, const BatchStats& part) {
+    all.max_abs = std::max(all.max_abs, part.max_abs);
+    all.sum_squares += part.sum_squares;
+    all.total_max_abs = std::max(all.total_max_abs, part.total_max_abs);
+    all.total_squares += part.total_squares;
+}
+
 int max_parts() {
 #if defined(_OPENMP)
     return std::max(1, omp_get_max_threads());
@@ -47,18 +59,14 @@ int max_parts() {
 
 }  // namespace
 
-BatchStats batch_sum(const Kernels& kernels, const float* x, Index n, Index length, double* total) {
+BatchStats batch_sum(const Kernels& kernels, const float* x, Index n, Index length, bool weighted,
+                     double* total) {
     std::vector<BatchStats> parts(max_parts());
     share(length, n * length, 16, [&](int part, Index begin, Index end) {
-        kernels.batch_sum(x, n, length, begin, end, total, &parts[part]);
+        kernels.batch_sum(x, n, length, begin, end, weighted, total, &parts[part]);
     });
     BatchStats all;
-    for (const BatchStats& part : parts) {
-        all.max_abs = std::max(all.max_abs, part.max_abs);
-        all.sum_squares += part.sum_squares;
-        all.total_max_abs = std::max(all.total_max_abs, part.total_max_abs);
-        all.total_squares += part.total_squares;
-    }
+    for (const BatchStats& part : parts) merge(all, part);
     return all;
 }
 
@@ -82,9 +90,8 @@ void checksum_convolution(const Kernels& kernels, const double* total, const dou
         });
 }
 
-Verdict check_sums(const Kernels& kernels, const float* out, Index n, Index m, Index positions, bool channels_last,
-                   const double* expected, double offset, double threshold) {
-    double* sums = scratch(positions);
+void block_sums(const Kernels& kernels, const float* out, Index n, Index m, Index positions, bool channels_last,
+                double* sums) {
     if (positions == 1) {  // both layouts are one run of numbers
         kernels.sum_last(out, 1, 1, n * m, 0, 1, sums);
     } else if (channels_last) {
@@ -96,9 +103,73 @@ Verdict check_sums(const Kernels& kernels, const float* out, Index n, Index m, I
             kernels.sum_rows(out, n * m, positions, begin, end, sums);
         });
     }
+}
+
+Verdict check_sums(const Kernels& kernels, const float* out, Index n, Index m, Index positions, bool channels_last,
+                   const double* expected, double offset, double threshold) {
+    double* sums = scratch(positions);
+    block_sums(kernels, out, n, m, positions, channels_last, sums);
     Verdict verdict;
     kernels.compare(sums, expected, offset, threshold, 0, positions, &verdict);
     return verdict;
+}
+
+double Threshold::of(const BatchStats& stats) const {
+    double apart = products_n * stats.max_abs * stats.max_abs;
+    double together = products * stats.total_max_abs * stats.total_max_abs;
+    if (inside) {
+        // Not std::min: what is no number must not pass for a small one.
+        if (!(apart <= stats.sum_squares)) apart = stats.sum_squares;
+        if (!(together <= stats.total_squares)) together = stats.total_squares;
+    }
+    return random * (std::sqrt(apart + together) * kernels + bias) + steady * std::sqrt(apart) + floor;
+}
+
+Index finish_layer(const Kernels& kernels, const LayerPlan& plan, float* out, const float* residual, Carry input,
+                   Carry residual_carry, Carry output, Check check, Index* violated) {
+    const Geometry& g = plan.geometry;
+    const Index positions = g.out_h * g.out_w, size = plan.n * plan.m * positions;
+    const bool checked = input.memory;
+    Layer layer{plan.n, positions, plan.m, plan.activation, plan.parameter, out, residual,
+                residual && residual_carry.memory ? residual_carry.total() : nullptr,
+                checked ? check.expected() : nullptr, plan.offset, 0,
+                output.memory ? output.total() : nullptr, violated};
+    if (checked) {
+        layer.threshold = plan.threshold.of(input.stats());
+        checksum_convolution(kernels, input.total(), plan.weight.data(), g, true, check.expected());
+    } else if (!residual && !output.memory && plan.activation == Activation::none) {
+        return 0;
+    }
+    const int limit = max_parts();
+    thread_local std::vector<LayerPart> parts;
+    parts.assign(limit, LayerPart{});
+    std::vector<LayerPart>& mine = parts;
+    const int used = share(positions, size, 1, [&](int part, Index begin, Index end) {
+        kernels.finish_layer(layer, begin, end, scratch(layer_scratch(layer)), &mine[part]);
+    });
+    BatchStats stats;
+    Verdict all;
+    bool intact = true;
+    for (int part = 0; part < used; ++part) {
+        const LayerPart& each = mine[part];
+        merge(stats, each.stats);
+        intact = intact && each.residual_intact;
+        if (each.verdict.violations) {
+            std::copy_n(violated + part_begin(part, positions, used), each.verdict.violations,
+                        violated + all.violations);
+            if (all.first < 0) all.first = each.verdict.first;
+        }
+        all.violations += each.verdict.violations;
+        all.nonfinite += each.verdict.nonfinite;
+        all.deviation = std::max(all.deviation, each.verdict.deviation);
+    }
+    if (output.memory) output.stats() = stats;
+    if (checked) {
+        check.memory[0] = layer.threshold;
+        check.memory[1] = all.deviation;
+        check.memory[2] = double(all.nonfinite);
+    }
+    return intact ? all.violations : -1;
 }
 
 }  // namespace holdfast

@@ -1,12 +1,14 @@
 // The passes over whole tensors: kernels shared out among OpenMP threads where a tensor is large.
 #pragma once
 
+#include <vector>
+
 #include "kernels.hpp"
 
 namespace holdfast {
 
-// total[i] = sum over n of x[n][i]; x is (n, length), contiguous.
-BatchStats batch_sum(const Kernels&, const float* x, Index n, Index length, double* total);
+// total[i] = sum over n of x[n][i], of (n + 1) x[n][i] if weighted; x is (n, length), contiguous.
+BatchStats batch_sum(const Kernels&, const float* x, Index n, Index length, bool weighted, double* total);
 
 // out (out_h, out_w) = total convolved with weights. channels_last: total (height, width, channels) and
 // weights (kernel_h, kernel_w, channels); else total (channels, height, width), weights (channels, kernel_h,
@@ -18,5 +20,54 @@ void checksum_convolution(const Kernels&, const double* total, const double* wei
 // (n, positions, m), else (n, m, positions); contiguous.
 Verdict check_sums(const Kernels&, const float* out, Index n, Index m, Index positions, bool channels_last,
                    const double* expected, double offset, double threshold);
+
+// sums[p] = sum of out over n and m; layout as in check_sums.
+void block_sums(const Kernels&, const float* out, Index n, Index m, Index positions, bool channels_last,
+                double* sums);
+
+// The analytic threshold with the constants of one layer and one batch size worked out (abft/threshold.py).
+struct Threshold {
+    double products_n, products;  // K N, K
+    double random, kernels, bias; // random * (sqrt(apart + together) * kernels + bias)
+    double steady;                // + steady * sqrt(apart)
+    double floor;                 // + floor
+    bool inside;
+
+    double of(const BatchStats& stats) const;
+};
+
+// A sum over the batch with its statistics, as it is carried from the layer that made it to those that use it.
+struct Carry {
+    static constexpr Index HEAD = 8;  // doubles before the sum, so that it starts on a cache line
+    double* memory;
+
+    BatchStats& stats() const { return *reinterpret_cast<BatchStats*>(memory); }
+    double* total() const { return memory + HEAD; }
+};
+
+// What a check was made with: threshold, verdict; then the checksums Co5.
+struct Check {
+    static constexpr Index HEAD = 8;
+    double* memory;
+
+    double* expected() const { return memory + HEAD; }
+};
+
+// Everything about one layer that does not change from call to call with inputs of one shape.
+struct LayerPlan {
+    Geometry geometry;           // of the checksum convolution
+    std::vector<double> weight;  // Cw1 (kernel_h, kernel_w, channels)
+    Index n, m;
+    double offset;               // n times the sum of the bias
+    Activation activation;
+    float parameter;
+    Threshold threshold;
+};
+
+// Check and finish one layer, in place: Co5 from the carried sum of the input, S5, comparison, residual,
+// activation, sum of the result. Carries may be empty: without input nothing is checked, without output nothing
+// is summed. Returns how many positions are off, listed in violated; -1 if the residual is not what its sum says.
+Index finish_layer(const Kernels&, const LayerPlan&, float* out, const float* residual, Carry input,
+                   Carry residual_carry, Carry output, Check check, Index* violated);
 
 }  // namespace holdfast

@@ -23,6 +23,7 @@ __all__ = [
     "Window",
     "backend",
     "batch_sum",
+    "block_sums",
     "check_sums",
     "status",
 ]
@@ -54,16 +55,28 @@ def status() -> dict[str, Any]:
     return {"available": True, "backend": name, "variants": variants, "detail": detail}
 
 
-def batch_sum(x: Tensor) -> tuple[Tensor, BatchStats]:
+def batch_sum(x: Tensor, weighted: bool = False) -> tuple[Tensor, BatchStats]:
     """Sum of ``x`` (N, ...) over N in float64, and its statistics; see ``reference.batch_sum``."""
     import torch
 
     kernels = native.load()
     if kernels is not None and x.dtype is torch.float32 and x.is_cpu and x.is_contiguous():
-        return kernels.batch_sum(x)
+        return kernels.batch_sum(x, weighted)
     from holdfast.kernels import reference
 
-    return reference.batch_sum(x)
+    return reference.batch_sum(x, weighted)
+
+
+def block_sums(out: Tensor, channels_last: bool = False) -> Tensor:
+    """S5 = Σ_{n,m} of ``out`` at each position, (P,) float64; see ``reference.block_sums``."""
+    import torch
+
+    kernels = native.load()
+    if kernels is not None and out.dtype is torch.float32 and out.is_cpu and out.is_contiguous():
+        return kernels.block_sums(out, channels_last)
+    from holdfast.kernels import reference
+
+    return reference.block_sums(out, channels_last)
 
 
 def check_sums(

@@ -74,14 +74,24 @@ class Kernels:
         self._geometry = core.Geometry
         self.isa = isa
 
-    def batch_sum(self, x: Tensor) -> tuple[Tensor, BatchStats]:
+    def batch_sum(self, x: Tensor, weighted: bool = False) -> tuple[Tensor, BatchStats]:
         """See ``reference.batch_sum``; x float32."""
         import torch
 
         shape = x.shape
         total = torch.empty(shape[1:], dtype=torch.float64)
-        stats = self._core.batch_sum(x.data_ptr(), shape[0], total.numel(), total.data_ptr())
+        stats = self._core.batch_sum(x.data_ptr(), shape[0], total.numel(), weighted, total.data_ptr())
         return total, BatchStats(*stats)
+
+    def block_sums(self, out: Tensor, channels_last: bool) -> Tensor:
+        """See ``reference.block_sums``; out float32."""
+        import torch
+
+        shape = out.shape
+        m = shape[-1] if channels_last else shape[1]
+        sums = torch.empty(out.numel() // (shape[0] * m), dtype=torch.float64)
+        self._core.block_sums(out.data_ptr(), shape[0], m, sums.numel(), channels_last, sums.data_ptr())
+        return sums
 
     def geometry(
         self, shape: tuple[int, int, int], kernel: tuple[int, int], window: Window

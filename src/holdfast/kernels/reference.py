@@ -9,14 +9,16 @@ from torch.nn import functional
 from holdfast.kernels.types import BatchStats, Verdict, Window
 
 
-def batch_sum(x: Tensor) -> tuple[Tensor, BatchStats]:
-    """Sum a batch over its first dimension: Cd1 = Σ_n D_n (FT-CNN, arXiv 2003.12203).
+def batch_sum(x: Tensor, weighted: bool = False) -> tuple[Tensor, BatchStats]:
+    """Sum a batch over its first dimension: Cd1 = Σ_n D_n (FT-CNN, arXiv 2003.12203), Cd2 = Σ_n n D_n if
+    ``weighted``, n from 1.
 
     ``x`` (N, ...) of any float dtype, N ≥ 1, not empty; returns the sum (...) in float64 and the statistics
     that the analytic threshold needs.
     """
     wide = x.to(torch.float64)
-    total = wide.sum(0)
+    counted = torch.arange(1, len(x) + 1, dtype=torch.float64, device=x.device)
+    total = torch.tensordot(counted, wide, 1) if weighted else wide.sum(0)
     values = (wide.abs().max(), wide.square().sum(), total.abs().max(), total.square().sum())
     return total, BatchStats(*(float(value) for value in values))
 
@@ -33,6 +35,15 @@ def checksum_convolution(total: Tensor, weight: Tensor, window: Window, channels
     return output.reshape(-1)
 
 
+def block_sums(out: Tensor, channels_last: bool) -> Tensor:
+    """S5 = Σ_{n,m} O at each position, in float64.
+
+    ``out`` (N, M, ...), or (N, ..., M) if ``channels_last``, any float dtype; returns (P,), P the product of
+    the dimensions in between. Error: N·M roundings of float64.
+    """
+    return out.to(torch.float64).sum((0, -1 if channels_last else 1)).reshape(-1)
+
+
 def check_sums(
     out: Tensor, expected: Tensor, offset: float, threshold: float, channels_last: bool
 ) -> Verdict:
@@ -42,8 +53,7 @@ def check_sums(
     P the product of the dimensions in between. A position is violated unless |S5 − Co5 − offset| ≤ threshold,
     so a NaN always counts. Sums are exact to N·M roundings of float64.
     """
-    wide = out.to(torch.float64)
-    sums = wide.sum((0, -1 if channels_last else 1)).reshape(-1)
+    sums = block_sums(out, channels_last)
     deviation = (sums - (expected + offset)).abs()
     violated = ~(deviation <= threshold)
     finite = sums.isfinite()
