@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["deviation", "non-finite", "non-finite input"]
-Action = Literal["recomputed", "recorded", "raised"]
+Action = Literal["corrected", "recomputed", "rerun", "recorded", "raised"]
 OnFault = Literal["correct", "record", "raise"]
 ON_FAULT: tuple[OnFault, ...] = ("correct", "record", "raise")
+RUNGS = ("CoC", "RC", "ClC", "FC", "recompute")
+"""The rungs of the ladder, in order."""
+Tap = Callable[[str, str, Any], None]
 
 
 @dataclass(frozen=True)
 class Event:
     """A soft error that a check found.
 
-    ``layer``: name in the original model. ``scheme``: the checksums that found it (``CoC-D``). ``kind``: a
-    sum that is off, a NaN or Inf in the output, or one in the input that the layer was called with.
-    ``location``: the first position that is off, (y, x) of a convolution's output, the indices between batch
-    and features of a Linear's; None where it is unknown. ``deviation``: the largest |S5 − Co5|, +Inf for a
-    NaN or Inf. ``threshold``: what it was compared with, in the same unit, that of the layer's output.
-    ``action``: what was done. ``corrected``: whether the output was right in the end.
+    ``layer``: name in the original model. ``scheme``: the rung that made it right (``CoC``, ``RC``, ``ClC``,
+    ``FC``, ``checksums discarded``, ``input restored``, ``recomputed``), or ``CoC-D``, which found it, where
+    none did. ``kind``: a sum that is off, a NaN or Inf in the output, or one in the input that the layer was
+    called with. ``location``: the first position that is off, its index in the output's map; None where it is
+    unknown. ``deviation``: the largest |S5 − Co5|, +Inf for a NaN or Inf. ``threshold``: what it was compared
+    with, in the same unit, that of the layer's output. ``action``: what was done. ``corrected``: whether the
+    output was right in the end. ``rungs``: what was tried, in order.
     """
 
     layer: str
@@ -31,11 +36,29 @@ class Event:
     threshold: float
     action: Action
     corrected: bool
+    rungs: tuple[str, ...] = ()
 
 
 @dataclass
 class Guard:
-    """What the protected layers of one model share: where events go, and what to do about a fault."""
+    """What the protected layers of one model share: where events go, and what to do about a fault.
+
+    ``rungs``: which rungs may be used, of all layers; ``plan``: of single layers, by name. ``tap`` is called
+    with (layer, site, tensor) for each checksum that is used, and may damage it: the way in for campaigns.
+    """
 
     on_fault: OnFault
     events: list[Event] = field(default_factory=list)
+    rungs: tuple[str, ...] = RUNGS
+    plan: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tap: Tap | None = None
+
+    def rungs_of(self, layer: str) -> tuple[str, ...]:
+        """The rungs that ``layer`` may use, in order."""
+        planned = self.plan.get(layer, RUNGS)
+        return tuple(rung for rung in self.rungs if rung in planned)
+
+    def tapped(self, layer: str, site: str, values: Any) -> None:
+        """Let the tap see, and perhaps damage, a checksum."""
+        if self.tap is not None:
+            self.tap(layer, site, values)

@@ -3,40 +3,71 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from holdfast.abft.checksum import bias_sum, kernel_sum
-from holdfast.abft.events import Action, Event, Guard, Kind
-from holdfast.abft.threshold import analytic, weight_scale
+from holdfast.abft.checksum import bias_sum
+from holdfast.abft.events import Guard
+from holdfast.abft.expected import ExpectedSums
+from holdfast.abft.ladder import recover
+from holdfast.abft.layer_call import LayerCall
+from holdfast.abft.product import Product, Window, index_of
+from holdfast.abft.threshold import analytic, rounding_dtype, weight_scale
 from holdfast.abft.transparent import Transparent
-from holdfast.core.errors import FaultError
+from holdfast.abft.weights import Keeper
 from holdfast.core.protocols import effective_weight
-from holdfast.kernels import BatchStats, ChecksumConvolution, Verdict, Window, batch_sum, check_sums
+from holdfast.kernels import BatchStats, Verdict, batch_sum, check_sums
 
 
 class ProtectedLayer(Transparent, ABC):
-    """A layer whose output is checked by CoC-D at every call.
+    """A layer whose output is checked by CoC-D at every call, and corrected by the ladder.
 
     Checksums of the input are taken before the layer runs, its hooks run inside, and the output is compared
     last; so whatever happens in between is seen. Gradients flow as through the layer itself: the check works
     on detached values. Raises FaultError (see ``protect``).
     """
 
-    scheme: ClassVar[str] = "CoC-D"
+    factor = 1.0
+    """Calibrated threshold over analytic threshold."""
 
     def __init__(self, layer: nn.Module, name: str, guard: Guard) -> None:
         super().__init__(layer)
         self.name = name
         self.guard = guard
+        self.keeper: Keeper | None = None
         self.refresh()
 
     @abstractmethod
+    def window(self) -> Window:
+        """How the kernel moves."""
+
+    def weight(self) -> Tensor:
+        """The weights in memory as (M, C/groups, *kernel)."""
+        weight: Tensor = effective_weight(self.fault_site)
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias (M,) in memory."""
+        bias: Tensor | None = self.fault_site.bias  # type: ignore[assignment]
+        return bias
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of input channels that do not see each other."""
+        return 1
+
     def refresh(self) -> None:
         """Take the weights as they are now for the pristine ones."""
+        window, weight, bias = self.window(), self.weight(), self.bias
+        self.product = Product.of(self.weight, window, self.groups)
+        self.expected = ExpectedSums(self.product.cw1, window)
+        inside = window.mode == "zeros"
+        self.bias_sum = bias_sum(bias)
+        self.scale = weight_scale(weight, bias, self.groups, inside)
+        self.scale_by_m = weight_scale(weight, bias, self.groups, inside, weighted=True)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         # Called by to(), double(), ...: the weights change their dtype or device.
@@ -45,120 +76,130 @@ class ProtectedLayer(Transparent, ABC):
         return self
 
     @abstractmethod
-    def _arrange(self, x: Tensor) -> tuple[Tensor, bool]:
+    def arrange(self, x: Tensor) -> tuple[Tensor, bool]:
         """``x`` as (N, C, ...) or (N, ..., C), contiguous, a view if possible; whether channels are last."""
 
     @abstractmethod
-    def _expected(self, total: Tensor, channels_last: bool) -> Tensor:
-        """Co5 (P,) in float64 of the summed input."""
+    def canonical(self, x: Tensor) -> Tensor:
+        """A view of ``x``, input or output of the layer, as (N, C, *space)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, checked."""
+        if torch.compiler.is_compiling():
+            return _uncompiled(self, x)
+        return self.checked(x)
+
+    def checked(self, x: Tensor) -> Tensor:
+        """The layer's output, checked, in plain Python."""
         if x.numel() == 0:
             out: Tensor = self.fault_site(x)
             return out
-        values, channels_last = self._arrange(x.detach())
+        values, channels_last = self.arrange(x.detach())
         total, stats = batch_sum(values)
-        expected = self._expected(total, channels_last)
+        guard = self.guard
+        if guard.tap is not None:
+            guard.tap(self.name, "cd1", total)
+            guard.tap(self.name, "cw1", self.expected.weights(channels_last))
+        expected = self.expected(total, channels_last)
+        if guard.tap is not None:
+            guard.tap(self.name, "co5", expected)
         out = self.fault_site(x)
-        threshold = analytic(self._scale, stats, values.shape[0], _precision(x, out))
-        verdict = self._check(out, expected, values.shape[0], threshold)
+        threshold = self.factor * analytic(self.scale, stats, values.shape[0], rounding_dtype(x, out))
+        verdict = self.check(out, expected, values.shape[0], threshold)
         if verdict.violations:
-            return self._fault(x, out, expected, values.shape[0], stats, threshold, verdict)
+            out = self._fault(x, out, total, channels_last, expected, stats, threshold, verdict)
         return out
 
-    def _check(self, out: Tensor, expected: Tensor, n: int, threshold: float) -> Verdict:
-        values, channels_last = self._arrange(out.detach())
-        return check_sums(values, expected, n * self._bias_sum, threshold, channels_last)
+    def check(self, out: Tensor, expected: Tensor, n: int, threshold: float) -> Verdict:
+        """Compare the sums of ``out`` with ``expected`` (P,) and the bias of ``n`` images."""
+        values, channels_last = self.arrange(out.detach())
+        return check_sums(values, expected, n * self.bias_sum, threshold, channels_last)
+
+    def repair_weights(self) -> str:
+        """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
+        keeper = self.keeper
+        if keeper is None:
+            return ""
+        reloaded = any(fault.repaired for fault in keeper.repair(self.name))
+        renewed = not keeper.damaged(self.name) and not self.product.as_made()
+        if renewed:
+            self.refresh()
+        return "weights reloaded" if reloaded else "checksums renewed" if renewed else ""
 
     def _fault(
         self,
         x: Tensor,
         out: Tensor,
+        total: Tensor,
+        channels_last: bool,
         expected: Tensor,
-        n: int,
         stats: BatchStats,
         threshold: float,
         verdict: Verdict,
     ) -> Tensor:
-        """Correct, record or raise what ``verdict`` found in ``out``."""
-        kind: Kind = "non-finite" if verdict.nonfinite else "deviation"
-        if not stats.finite:
-            kind = "non-finite input"
-
-        def record(action: Action, corrected: bool) -> None:
-            location = self._location(out, verdict.first)
-            event = Event(
-                self.name, self.scheme, kind, location, verdict.deviation, threshold, action, corrected
-            )
-            self.guard.events.append(event)
-
-        if self.guard.on_fault == "record":
-            record("recorded", False)
-            return out
-        remedy = "run again; if it stays, a weight is damaged: reload the model"
-        if not stats.finite:
-            remedy = "look at what computed the input: the model's own input or a layer before this one"
-        elif self.guard.on_fault == "correct":
-            # Without hooks, and once: a fault that is still there sits in a weight or in the checksums.
-            again: Tensor = type(self.fault_site).forward(self.fault_site, x)
-            verdict_again = self._check(again, expected, n, threshold)
-            if not verdict_again.violations:
-                record("recomputed", True)
-                return again
-        record("raised", False)
-        raise FaultError(
-            f"soft error in layer {self.name!r} ({kind})",
-            expected=f"a deviation of the checksum of at most {threshold:.3g}",
-            got=f"{verdict.deviation:.3g}",
-            remedy=remedy,
-        )
-
-    @abstractmethod
-    def _location(self, out: Tensor, first: int) -> tuple[int, ...] | None:
-        """Index of the first position that is off, for the event; ``first`` < 0: unknown."""
+        cd1 = total.movedim(-1, 0) if channels_last else total
+        call = LayerCall(self, x, out, cd1, expected, stats, threshold)
+        size = self.canonical(out).shape[2:]
+        location = index_of(verdict.first, size) if verdict.first >= 0 and size else None
+        recover(call, self.guard, location=location, deviation=verdict.deviation)
+        return call.out
 
 
-class ProtectedConv2d(ProtectedLayer):
-    """Conv2d with any stride, padding, padding mode, dilation and groups; input (N, C, H, W) or (C, H, W)."""
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _uncompiled(layer: ProtectedLayer, x: Tensor) -> Tensor:
+    out: Tensor = layer.checked(x)
+    return out
 
-    fault_site: nn.Conv2d
 
-    def refresh(self) -> None:
-        """Take the weights as they are now for the pristine ones."""
+class ProtectedConv(ProtectedLayer):
+    """Conv1d, Conv2d, Conv3d and their transposed kinds, with any stride, padding, dilation and groups."""
+
+    fault_site: nn.modules.conv._ConvNd
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of input channels that do not see each other."""
+        return self.fault_site.groups
+
+    def weight(self) -> Tensor:
+        """The weights in memory as (M, C/groups, *kernel)."""
+        weight: Tensor = effective_weight(self.fault_site)
+        if not self.fault_site.transposed:
+            return weight
+        channels, per_group, *kernel = weight.shape
+        grouped = weight.reshape(self.groups, channels // self.groups, per_group, *kernel)
+        return grouped.transpose(1, 2).reshape(self.groups * per_group, channels // self.groups, *kernel)
+
+    def window(self) -> Window:
+        """How the kernel moves."""
         layer = self.fault_site
-        weight = effective_weight(layer)
-        padding = tuple(layer._reversed_padding_repeated_twice)
-        zeros = layer.padding_mode == "zeros"
-        window = Window(
-            (layer.stride[0], layer.stride[1]),
-            (layer.dilation[0], layer.dilation[1]),
-            (padding[0], padding[1], padding[2], padding[3]) if zeros else (0, 0, 0, 0),
+        kernel = tuple(layer.kernel_size)
+        if layer.transposed:
+            padding = tuple((int(p), int(p)) for p in layer.padding)
+        else:
+            flat = layer._reversed_padding_repeated_twice
+            padding = tuple((flat[i], flat[i + 1]) for i in range(2 * len(kernel) - 2, -1, -2))
+        return Window(
+            kernel,
+            tuple(layer.stride),
+            tuple(layer.dilation),
+            padding,
+            layer.padding_mode,
+            layer.transposed,
+            tuple(layer.output_padding),
         )
-        self._padding = None if zeros else (padding, layer.padding_mode)
-        self._checksum = ChecksumConvolution(kernel_sum(weight, layer.groups), window)
-        self._bias_sum = bias_sum(layer.bias)
-        self._scale = weight_scale(weight, layer.bias, layer.groups, inside=zeros)
 
-    def _arrange(self, x: Tensor) -> tuple[Tensor, bool]:
-        if x.dim() == 3:
-            x = x[None]
+    def arrange(self, x: Tensor) -> tuple[Tensor, bool]:
+        """``x`` as (N, C, ...) or (N, ..., C), contiguous, a view if possible; whether channels are last."""
+        x = self.canonical(x)
         if x.is_contiguous():
             return x, False
-        if x.is_contiguous(memory_format=torch.channels_last):
-            return x.permute(0, 2, 3, 1), True
-        return x.contiguous(), False
+        last = x.movedim(1, -1)
+        return (last, True) if last.is_contiguous() else (x.contiguous(), False)
 
-    def _expected(self, total: Tensor, channels_last: bool) -> Tensor:
-        if self._padding is not None:
-            padding, mode = self._padding
-            planar = total.permute(2, 0, 1) if channels_last else total
-            total = functional.pad(planar[None], padding, mode)[0].contiguous()
-            channels_last = False
-        return self._checksum(total, channels_last)
-
-    def _location(self, out: Tensor, first: int) -> tuple[int, ...] | None:
-        return None if first < 0 else divmod(first, out.shape[-1])
+    def canonical(self, x: Tensor) -> Tensor:
+        """A view of ``x``, input or output of the layer, as (N, C, *space)."""
+        return x if x.dim() == len(self.fault_site.kernel_size) + 2 else x[None]
 
 
 class ProtectedLinear(ProtectedLayer):
@@ -166,33 +207,15 @@ class ProtectedLinear(ProtectedLayer):
 
     fault_site: nn.Linear
 
-    def refresh(self) -> None:
-        """Take the weights as they are now for the pristine ones."""
-        layer = self.fault_site
-        weight = effective_weight(layer)
-        self._checksum = ChecksumConvolution(kernel_sum(weight)[:, None, None], Window())
-        self._bias_sum = bias_sum(layer.bias)
-        self._scale = weight_scale(weight, layer.bias)
+    def window(self) -> Window:
+        """A matrix product."""
+        return Window()
 
-    def _arrange(self, x: Tensor) -> tuple[Tensor, bool]:
+    def arrange(self, x: Tensor) -> tuple[Tensor, bool]:
+        """``x`` as (N, ..., K), contiguous."""
         x = x[None] if x.dim() == 1 else x
-        return x.reshape(x.shape[0], 1, -1, x.shape[-1]).contiguous(), True
+        return x.contiguous(), True
 
-    def _expected(self, total: Tensor, channels_last: bool) -> Tensor:
-        return self._checksum(total, channels_last)
-
-    def _location(self, out: Tensor, first: int) -> tuple[int, ...] | None:
-        between = out.shape[1:-1]
-        location: list[int] = []
-        for size in reversed(between):
-            first, index = divmod(first, size)
-            location.insert(0, index)
-        return tuple(location) if location else None
-
-
-def _precision(x: Tensor, out: Tensor) -> torch.dtype:
-    """The coarsest dtype that the layer computed in."""
-    coarse = out.dtype if torch.finfo(out.dtype).eps >= torch.finfo(x.dtype).eps else x.dtype
-    if coarse is torch.float32 and torch.get_float32_matmul_precision() != "highest":
-        return torch.bfloat16
-    return coarse
+    def canonical(self, x: Tensor) -> Tensor:
+        """A view of ``x``, input or output of the layer, as (N, K, ...)."""
+        return (x[None] if x.dim() == 1 else x).movedim(-1, 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +12,18 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from holdfast.abft.events import ON_FAULT, Event, Guard, OnFault
-from holdfast.abft.layers import ProtectedConv2d, ProtectedLayer, ProtectedLinear
+from holdfast.abft.layers import ProtectedConv, ProtectedLayer, ProtectedLinear
 from holdfast.abft.transparent import Transparent
-from holdfast.core.errors import UsageError
+from holdfast.abft.weights import Keeper, Pristine, WeightFault
+from holdfast.core.errors import InputDamaged, UsageError
 
 _WRAPPERS: dict[type[nn.Module], type[ProtectedLayer]] = {
-    nn.Conv2d: ProtectedConv2d,
+    nn.Conv1d: ProtectedConv,
+    nn.Conv2d: ProtectedConv,
+    nn.Conv3d: ProtectedConv,
+    nn.ConvTranspose1d: ProtectedConv,
+    nn.ConvTranspose2d: ProtectedConv,
+    nn.ConvTranspose3d: ProtectedConv,
     nn.Linear: ProtectedLinear,
 }
 _OTHER_PRODUCTS = (
@@ -35,12 +43,20 @@ class Protected(Transparent):
     """
 
     def __init__(
-        self, model: nn.Module, guard: Guard, layers: list[str], skipped: list[tuple[str, str]]
+        self,
+        model: nn.Module,
+        guard: Guard,
+        layers: list[ProtectedLayer],
+        skipped: list[tuple[str, str]],
+        pristine: Pristine,
     ) -> None:
         super().__init__(model)
         self.guard = guard
-        self.protected_layers = layers
+        self.protected_layers = [layer.name for layer in layers]
         self.unprotected = skipped
+        self.keeper = Keeper(model, pristine)
+        for layer in layers:
+            layer.keeper = self.keeper
 
     @property
     def events(self) -> list[Event]:
@@ -56,12 +72,27 @@ class Protected(Transparent):
         for module in self.modules():
             if isinstance(module, ProtectedLayer):
                 module.refresh()
+        self.keeper.refresh()
+
+    def verify_weights(self, *, repair: bool = True) -> list[WeightFault]:
+        """Compare every parameter and buffer, bit for bit, with what was protected; reload what differs.
+
+        Raises WeightsChanged for a change that was no fault (see ``refresh``).
+        """
+        if repair:
+            return self.keeper.repair()
+        return [WeightFault(name, None, False) for name in self.keeper.damaged()]
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Load a state dict of the model, plain or protected, and take its weights for the pristine ones."""
         keys = self.fault_site.load_state_dict(*args, **kwargs)
         self.refresh()
         return keys
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.keeper.refresh()
+        return self
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the model returns. Raises UsageError in training mode, FaultError for an uncorrected fault."""
@@ -72,6 +103,16 @@ class Protected(Transparent):
                 got="training mode",
                 remedy="call .eval(), or train the plain model and protect it afterwards",
             )
+        try:
+            return self._run(*args, **kwargs)
+        except InputDamaged:
+            # A feature map was hit between two layers: only what computed it can bring it back.
+            out = self._run(*args, **kwargs)
+            events = self.guard.events
+            events[-1] = replace(events[-1], action="rerun", scheme="model run again", corrected=True)
+            return out
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
         return self.fault_site(*args, **kwargs)
 
 
@@ -79,22 +120,25 @@ def protect(
     model: nn.Module,
     *,
     example: Any = None,
-    plan: str = "auto",
+    plan: str | Path = "auto",
     threshold: str = "analytic",
     on_fault: OnFault = "correct",
+    fuse: bool = True,
+    pristine: Pristine = "memory",
 ) -> Protected:
     """Return ``model`` protected against soft errors: same forward, checked by checksums at every call.
 
-    Every Conv2d and Linear is checked by CoC-D: Σ_n D_n convolved with Σ_m W_m must equal Σ_{n,m} O (FT-CNN,
-    arXiv 2003.12203, eq. Co5), up to an analytic threshold (``abft.threshold``); NaN and Inf never pass. The
+    Every convolution (1-, 2-, 3-dimensional, transposed) and Linear is checked by CoC-D: Σ_n D_n convolved
+    with Σ_m W_m must equal Σ_{n,m} O (FT-CNN, arXiv 2003.12203, eq. Co5), up to an analytic threshold
+    (``abft.threshold``); NaN and Inf never pass. What is off is located and corrected (``abft.ladder``). The
     result is in eval mode and shares parameters and buffers with ``model``, which is left as it is; other
     modules run as they are. ``unprotected`` lists the names of those that multiply with weights and are not
     checked, and why.
 
-    ``on_fault``: ``correct`` recomputes the layer once, without hooks, and raises FaultError if that does not
-    help; ``record`` only records the event and returns the damaged output; ``raise`` raises at once. What a
-    forward hook of a layer does to its output counts as damage. ``example``, ``plan="auto"`` and
-    ``threshold="analytic"`` leave no choice yet. Weights changed on purpose need ``.refresh()``.
+    ``on_fault``: ``correct`` corrects, computes again, reloads weights, and raises FaultError if nothing
+    helps; ``record`` only records the event and returns the damaged output; ``raise`` raises at once. What a
+    forward hook of a layer does to its output counts as damage. ``pristine``: where damaged weights are
+    reloaded from (``weights.Keeper``). Weights changed on purpose need ``.refresh()``.
 
     Raises UsageError for other values, for something that is no eager ``nn.Module``, and for a model that is
     already protected.
@@ -131,8 +175,7 @@ def protect(
         for name, child in module._modules.items():
             if child in wrappers:
                 module._modules[name] = wrappers[child]
-    layers = [wrapper.name for wrapper in wrappers.values()]
-    return Protected(wrappers.get(twin, twin), guard, layers, skipped).eval()
+    return Protected(wrappers.get(twin, twin), guard, list(wrappers.values()), skipped, pristine).eval()
 
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:
@@ -156,7 +199,7 @@ def _reason(module: nn.Module) -> str | None:
         quantised = ".quantized" in type(module).__module__ and hasattr(module, "weight")
         return f"{name} is quantised" if quantised else None
     if _kind(module) is None:
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, tuple(_WRAPPERS)):
             return f"{name} has a forward of its own"
         return f"{name} is not covered"
     if _masked(module):

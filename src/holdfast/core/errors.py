@@ -118,4 +118,12 @@ class FaultError(HoldfastError):
     exit_code = 8
 
 
+class InputDamaged(FaultError):  # noqa: N818 - a FaultError by another name
+    """A layer's input changed in memory after it had been summed; running the model again may mend it."""
+
+
+class WeightsChanged(FaultError):  # noqa: N818 - a FaultError by another name
+    """Weights differ from those that were protected, by more than a fault would make them."""
+
+
 INTERRUPTED_EXIT_CODE = 130

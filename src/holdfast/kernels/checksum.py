@@ -26,6 +26,11 @@ class ChecksumConvolution:
         self._striding = window.stride != (1, 1) and weight[0].numel() >= 25
         self._geometries: dict[tuple[torch.Size, bool], tuple[Any, int]] = {}
 
+    def used(self, channels_last: bool) -> Tensor:
+        """The weights (C, R, S) that a call with this layout multiplies with, in their own memory."""
+        last = native.load() is not None and (channels_last or self._striding)
+        return self._last.permute(2, 0, 1) if last else self.weight
+
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 in float64, by the native core where it is there and the tensors are on the CPU."""
         kernels = native.load()

@@ -1,0 +1,307 @@
+"""The multischeme workflow of FT-CNN: what happens after CoC-D has found a layer's output off.
+
+    input as it was?  no: Cd1 damaged → discard it; D damaged → restore it from Cd1, compute again
+    CoC → RC → ClC → FC        each only for positions that the ones before left off
+    weights as they were?  no: reload them
+    compute the layer again, TRIES times at most
+    FaultError
+
+A rung is run only where it is allowed, and only while correcting costs less than computing the layer again.
+Checksums and sums are computed when a rung first needs them and kept for the next. What CoC, RC and ClC have
+corrected is confirmed by the row and column sums that they did not use: two errors of one row can imitate a
+single one between them.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import isclose, prod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from holdfast.abft import schemes
+from holdfast.abft.checksum import image_sum
+from holdfast.abft.events import Action, Event, Guard, Kind
+from holdfast.abft.product import CHUNK, Product
+from holdfast.abft.restore import restore_input
+from holdfast.abft.schemes import DAMAGED, LOCATED, Finding, off
+from holdfast.abft.threshold import Thresholds
+from holdfast.core.errors import FaultError, InputDamaged
+from holdfast.kernels import BatchStats
+
+TRIES = 2
+"""How often a layer is computed again before its fault counts as persistent."""
+_DEARER = 8  # a number of a rung, gathered in float64, costs about as much as this many in the layer itself
+
+
+class Call(Protocol):
+    """One call of a protected layer whose check failed.
+
+    ``d`` (N, C, *space) is the live input, ``cd1`` (C, *space) float64 its sum and ``stats`` its statistics,
+    both taken before the layer ran. Positions are flat, of the output's map.
+    """
+
+    name: str
+    d: Tensor
+    cd1: Tensor
+    stats: BatchStats
+    threshold: float
+
+    @property
+    def product(self) -> Product:
+        """The layer as a product."""
+
+    def violated(self) -> Tensor:
+        """The positions (V,) that are off now, those with NaN or Inf included."""
+
+    def expected(self, positions: Tensor) -> Tensor:
+        """Co5 (V,) float64, free of bias, at ``positions``."""
+
+    def thresholds(self) -> Thresholds:
+        """All thresholds of this call."""
+
+    def read(self, positions: Tensor) -> Tensor:
+        """Blocks (N, M, V) of the output in float64, free of bias."""
+
+    def write(self, positions: Tensor, blocks: Tensor, changed: Tensor) -> None:
+        """Put the ``changed`` (N, M, V) ones of ``blocks`` into the output."""
+
+    def discard(self, positions: Tensor) -> None:
+        """Believe the output at ``positions``: their checksum is damaged."""
+
+    def sum_input(self) -> tuple[Tensor, BatchStats]:
+        """Cd1 and the statistics of ``d`` as it is now."""
+
+    def expect(self, cd1: Tensor) -> None:
+        """Use ``cd1`` and its Co5 from now on."""
+
+    def repair_weights(self) -> str:
+        """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
+
+    def recompute(self) -> None:
+        """Run the product again, into the same output, without hooks."""
+
+
+def recover(call: Call, guard: Guard, *, location: tuple[int, ...] | None, deviation: float) -> None:
+    """Make the output of ``call`` right, or raise FaultError; one Event either way.
+
+    Raises InputDamaged where the input is not what it was and cannot be restored from its checksum.
+    """
+    kind: Kind = "deviation" if deviation < float("inf") else "non-finite"
+    if not call.stats.finite:
+        kind = "non-finite input"
+    trail: list[str] = []
+    solved = False
+    error = FaultError
+    try:
+        if guard.on_fault == "correct" and kind != "non-finite input":
+            solved = _climb(call, guard, trail)
+    except InputDamaged:
+        error = InputDamaged
+    recorded = guard.on_fault == "record"
+    guard.events.append(
+        Event(
+            layer=call.name,
+            scheme=_scheme(trail) if solved else "CoC-D",
+            kind=kind,
+            location=location,
+            deviation=deviation,
+            threshold=call.threshold,
+            action=_action(trail) if solved else "recorded" if recorded else "raised",
+            corrected=solved,
+            rungs=tuple(trail),
+        )
+    )
+    if solved or recorded:
+        return
+    remedies = {
+        "non-finite input": "look at what computed the input: a layer before this one, or the caller",
+        "input": "run the model again: the input of this layer was damaged after it had been summed",
+    }
+    raise error(
+        f"soft error in layer {call.name!r} ({kind})",
+        expected=f"a deviation of the checksum of at most {call.threshold:.3g}",
+        got=f"{deviation:.3g}" + (f", after {', '.join(trail)}" if trail else ""),
+        remedy=remedies.get(
+            "input" if error is InputDamaged else kind,
+            "run again; if it stays, a weight is damaged beyond its copy: reload the model",
+        ),
+    )
+
+
+def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
+    """Whether the output is right in the end; ``trail`` gets the rungs that were tried, in order."""
+    if _input_mended(call, guard, trail):
+        return True
+    allowed = guard.rungs_of(call.name)
+    if _worthwhile(call, "recompute" in allowed):
+        for chunk in torch.split(call.violated(), _chunk(call)):
+            _correct(_Case(call, guard, chunk), allowed, trail)
+        if not call.violated().numel():
+            if {"ClC", "FC", "checksums discarded"} & set(trail):
+                _weights_repaired(call, trail)
+            return True
+    if "recompute" not in allowed:
+        return False
+    if _weights_repaired(call, trail):
+        call.expect(call.cd1)
+        if not call.violated().numel():
+            return True
+    for _ in range(TRIES):
+        call.recompute()
+        trail.append("recomputed")
+        if not call.violated().numel():
+            return True
+    return False
+
+
+def _weights_repaired(call: Call, trail: list[str]) -> bool:
+    done = call.repair_weights()
+    if done:
+        trail.append(done)
+    return bool(done)
+
+
+def _input_mended(call: Call, guard: Guard, trail: list[str]) -> bool:
+    """Compare the input with Cd1 and its statistics, and mend what differs; whether that made all right."""
+    cd1, stats = call.sum_input()
+    if torch.equal(cd1, call.cd1) and _alike(stats, call.stats):
+        return False
+    if _alike(stats, call.stats):
+        # The statistics were taken with Cd1, from the same input: so only Cd1 has changed.
+        call.expect(cd1)
+        trail.append("checksums discarded")
+        return not call.violated().numel()
+    trail.append("input restored")
+    if "recompute" not in guard.rungs_of(call.name) or not restore_input(call.d, call.cd1, call.stats):
+        raise InputDamaged("input", expected="as it was summed", got="changed")
+    call.recompute()
+    return not call.violated().numel()
+
+
+def _alike(a: BatchStats, b: BatchStats) -> bool:
+    return all(isclose(x, y, rel_tol=1e-12) for x, y in zip(a, b, strict=True))
+
+
+def _chunk(call: Call) -> int:
+    blocks = call.d.shape[0] * call.product.weight().shape[0]
+    return max(1, CHUNK // blocks)
+
+
+def _worthwhile(call: Call, recompute: bool) -> bool:
+    """Whether summing rows and columns at the violated positions is cheaper than the layer itself."""
+    if not recompute:
+        return True
+    n, m = call.d.shape[0], call.product.weight().shape[0]
+    everywhere = prod(call.product.window.output_size(call.d.shape[2:]))
+    return _DEARER * (n + m) * call.violated().numel() < n * m * everywhere
+
+
+class _Case:
+    """The violated positions of a call, with the checksums there, each computed when first asked for."""
+
+    def __init__(self, call: Call, guard: Guard, positions: Tensor) -> None:
+        self.call, self.guard, self.positions = call, guard, positions
+        self.blocks = call.read(positions)
+
+    def _tapped(self, site: str, values: Tensor) -> Tensor:
+        self.guard.tapped(self.call.name, site, values)
+        return values
+
+    def _sums(self, d: Tensor, kernels: Tensor, site: str) -> Tensor:
+        return self._tapped(site, self.call.product.by_sums(d, self.positions, [kernels])[:, 0])
+
+    @cached_property
+    def tau(self) -> Thresholds:
+        return self.call.thresholds()
+
+    @cached_property
+    def cd2(self) -> Tensor:
+        return self._tapped("cd2", image_sum(self.call.d, weighted=True))
+
+    @cached_property
+    def cw2(self) -> Tensor:
+        return self._tapped("cw2", self.call.product.cw2)
+
+    @cached_property
+    def co1(self) -> Tensor:
+        return self._tapped("co1", self.call.product.by_kernels(self.call.cd1[None], self.positions)[0])
+
+    @cached_property
+    def co2(self) -> Tensor:
+        return self._sums(self.call.d, self.call.product.cw1, "co2")
+
+    @cached_property
+    def co3(self) -> Tensor:
+        return self._tapped("co3", self.call.product.by_kernels(self.cd2[None], self.positions)[0])
+
+    @cached_property
+    def co4(self) -> Tensor:
+        return self._sums(self.call.d, self.cw2, "co4")
+
+    @cached_property
+    def co5(self) -> Tensor:
+        return self.call.expected(self.positions)
+
+    @cached_property
+    def co6(self) -> Tensor:
+        return self._sums(self.call.cd1[None], self.cw2, "co6")[0]
+
+    @cached_property
+    def co7(self) -> Tensor:
+        return self._sums(self.cd2[None], self.call.product.cw1, "co7")[0]
+
+    def run(self, rung: str) -> Finding:
+        """What the scheme ``rung`` says of the blocks."""
+        if rung == "CoC":
+            return schemes.coc(self.blocks, self.co5, self.co6, self.co7, self.tau)
+        if rung == "RC":
+            return schemes.row(self.blocks, self.co1, self.co3, self.tau)
+        if rung == "ClC":
+            return schemes.column(self.blocks, self.co2, self.co4, self.tau)
+        return schemes.full(self.blocks, self.co1, self.co2, self.co5, self.co6, self.co7, self.tau)
+
+    def confirmed(self, rung: str, blocks: Tensor) -> Tensor:
+        """(V,): whether the corrected ``blocks`` agree with the sums that ``rung`` did not use."""
+        fine = ~off(self.co5 - blocks.sum((0, 1)), 2 * self.tau.t5)
+        if rung in ("CoC", "ClC"):
+            fine &= ~off(self.co1 - blocks.sum(0), self.tau.t1 + self.tau.t5).any(0)
+        if rung in ("CoC", "RC"):
+            fine &= ~off(self.co2 - blocks.sum(1), self.tau.t2 + self.tau.t5).any(0)
+        return fine
+
+
+def _correct(case: _Case, allowed: tuple[str, ...], trail: list[str]) -> None:
+    """Run the rungs on ``case`` and write what they corrected."""
+    open_ = torch.ones(len(case.positions), dtype=torch.bool)
+    changed = torch.zeros_like(case.blocks, dtype=torch.bool)
+    for rung in ("CoC", "RC", "ClC", "FC"):
+        if rung not in allowed or not open_.any():
+            continue
+        if rung not in trail:
+            trail.append(rung)
+        found = case.run(rung)
+        if rung == "FC":
+            discarded = open_ & (found.state == DAMAGED)
+            if discarded.any():
+                case.call.discard(case.positions[discarded])
+                if "checksums discarded" not in trail:
+                    trail.append("checksums discarded")
+                open_ &= ~discarded
+        fixed = open_ & (found.state == LOCATED) & case.confirmed(rung, found.blocks)
+        case.blocks = torch.where(fixed, found.blocks, case.blocks)
+        changed |= found.changed & fixed
+        open_ &= ~fixed
+    case.call.write(case.positions, case.blocks, changed)
+
+
+def _scheme(trail: list[str]) -> str:
+    """The rung that solved it: the last one, whatever was tidied up after it."""
+    rungs = [rung for rung in trail if rung != "weights reloaded"]
+    return rungs[-1]
+
+
+def _action(trail: list[str]) -> Action:
+    return "recomputed" if {"recomputed", "input restored"} & set(trail) else "corrected"

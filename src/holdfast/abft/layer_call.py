@@ -1,0 +1,115 @@
+"""One call of a protected layer, as the ladder sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from holdfast.abft.product import Product
+from holdfast.abft.threshold import Thresholds, rounding_dtype, thresholds
+from holdfast.kernels import BatchStats, batch_sum
+
+if TYPE_CHECKING:
+    from holdfast.abft.layers import ProtectedLayer
+
+
+class LayerCall:
+    """``ladder.Call`` of a layer that ran by itself: ``out`` holds its output, bias and all."""
+
+    def __init__(
+        self,
+        layer: ProtectedLayer,
+        x: Tensor,
+        out: Tensor,
+        cd1: Tensor,
+        co5: Tensor,
+        stats: BatchStats,
+        threshold: float,
+    ) -> None:
+        self.layer = layer
+        self.name = layer.name
+        self.x, self.out = x, out
+        self.d = layer.canonical(x.detach())
+        self.cd1, self.stats, self.threshold = cd1, stats, threshold
+        self._co5 = co5
+        self._fine = torch.zeros(len(co5), dtype=torch.bool)
+
+    @property
+    def product(self) -> Product:
+        """The layer as a product."""
+        return self.layer.product
+
+    @property
+    def _bias(self) -> Tensor | None:
+        bias = self.layer.bias
+        return None if bias is None else bias.detach().to(torch.float64)
+
+    def _blocks(self) -> Tensor:
+        """The output as (N, M, P), a view if its layout allows."""
+        blocks = self.layer.canonical(self.out.detach())
+        return blocks.flatten(2) if blocks.dim() > 2 else blocks[:, :, None]
+
+    def violated(self) -> Tensor:
+        """The positions (V,) that are off now, those with NaN or Inf included."""
+        n = self.d.shape[0]
+        sums = torch.zeros_like(self._co5)
+        for image in self._blocks():
+            sums += image.to(torch.float64).sum(0)
+        deviation = (sums - self._co5 - n * self.layer.bias_sum).abs()
+        return (~(deviation <= self.threshold) & ~self._fine).nonzero()[:, 0]
+
+    def expected(self, positions: Tensor) -> Tensor:
+        """Co5 (V,) float64, free of bias, at ``positions``."""
+        return self._co5[positions]
+
+    def thresholds(self) -> Thresholds:
+        """All thresholds of this call."""
+        layer = self.layer
+        tau = thresholds(
+            layer.scale,
+            layer.scale_by_m,
+            layer.weight(),
+            layer.bias,
+            self.d,
+            self.stats,
+            rounding_dtype(self.x, self.out),
+        )
+        return tau.times(layer.factor)
+
+    def read(self, positions: Tensor) -> Tensor:
+        """Blocks (N, M, V) of the output in float64, free of bias."""
+        blocks = self._blocks()[:, :, positions].to(torch.float64)
+        return blocks if self._bias is None else blocks - self._bias[:, None]
+
+    def write(self, positions: Tensor, blocks: Tensor, changed: Tensor) -> None:
+        """Put the ``changed`` (N, M, V) ones of ``blocks`` into the output."""
+        n, m, v = changed.nonzero(as_tuple=True)
+        values = blocks[n, m, v] if self._bias is None else blocks[n, m, v] + self._bias[m]
+        out = self.layer.canonical(self.out.detach())
+        where = torch.unravel_index(positions[v], out.shape[2:]) if out.dim() > 2 else ()
+        out[(n, m, *where)] = values.to(out.dtype)
+
+    def discard(self, positions: Tensor) -> None:
+        """Believe the output at ``positions``: their checksum is damaged."""
+        self._fine[positions] = True
+
+    def sum_input(self) -> tuple[Tensor, BatchStats]:
+        """Cd1 and the statistics of ``d`` as it is now."""
+        values, channels_last = self.layer.arrange(self.x.detach())
+        total, stats = batch_sum(values)
+        return (total.movedim(-1, 0) if channels_last else total), stats
+
+    def expect(self, cd1: Tensor) -> None:
+        """Use ``cd1`` and its Co5 from now on."""
+        self.cd1 = cd1
+        self._co5 = self.layer.expected(cd1.contiguous(), False)
+
+    def repair_weights(self) -> str:
+        """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
+        return self.layer.repair_weights()
+
+    def recompute(self) -> None:
+        """Run the product again, into the same output, without hooks."""
+        self.out = type(self.layer.fault_site).forward(self.layer.fault_site, self.x)

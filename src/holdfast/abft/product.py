@@ -1,0 +1,176 @@
+"""A layer as the bilinear product O = D ⊗ W that the checksums are about, whatever its kind.
+
+Every convolution (1-, 2-, 3-dimensional, strided, dilated, grouped, transposed, any padding) and every matrix
+product has the form
+
+    O[n, m, p] = Σ_c Σ_t  D[n, c, tap(p, t)] · W[m, c, t]
+
+where tap(p, t) is the input position that kernel entry t meets at output position p, or none. Blocks are the
+pairs (n, m); each output position p has checksums of its own, and can be judged without the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from holdfast.abft.checksum import kernel_sum
+
+CHUNK = 1 << 22
+"""Numbers that are gathered at once (float64: 32 MiB), so that memory stays bounded on any layer."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel of ``size`` moves over its input, one number a spatial dimension; () for a matrix product.
+
+    ``padding``: (before, after) of each dimension; ``mode`` as in ``torch.nn.functional.pad``. Transposed:
+    the padding is taken from the output, and ``extra`` is torch's ``output_padding``.
+    """
+
+    size: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    mode: str = "zeros"
+    transposed: bool = False
+    extra: tuple[int, ...] = ()
+
+    def output_size(self, space: Sequence[int]) -> tuple[int, ...]:
+        """Size of the output for an input of spatial size ``space``."""
+        if not self.size:
+            return tuple(space)
+        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.size, strict=True)]
+        margin = [before + after for before, after in self.padding]
+        dimensions = range(len(reach))
+        if self.transposed:
+            return tuple(
+                (space[i] - 1) * self.stride[i] - margin[i] + reach[i] + self.extra[i] for i in dimensions
+            )
+        return tuple((space[i] + margin[i] - reach[i]) // self.stride[i] + 1 for i in dimensions)
+
+    def taps(self, space: Sequence[int], positions: Tensor) -> Tensor:
+        """Input positions (V, T) that the T kernel entries meet at output ``positions`` (V,), all flat.
+
+        An entry that meets nothing but padding zeros gets the number prod(space).
+        """
+        if not self.size:
+            return positions[:, None]
+        steps, none = [], prod(space)
+        coordinates = torch.unravel_index(positions, self.output_size(space))
+        for i, at in enumerate(coordinates):
+            offsets = torch.arange(self.size[i]) * self.dilation[i]
+            if self.transposed:
+                numerator = at[:, None] + self.padding[i][0] - offsets
+                index = numerator.div(self.stride[i], rounding_mode="floor")
+                fits = (numerator % self.stride[i] == 0) & (index >= 0) & (index < space[i])
+            else:
+                index = at[:, None] * self.stride[i] + offsets - self.padding[i][0]
+                index, fits = self._reflected(index, space[i], i)
+            steps.append((index, fits))
+        flat, inside = torch.zeros(len(positions), 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool)
+        for size, (index, fits) in zip(space, steps, strict=True):
+            flat = (flat[:, :, None] * size + index[:, None, :]).flatten(1)
+            inside = (inside[:, :, None] & fits[:, None, :]).flatten(1)
+        return torch.where(inside, flat, none)
+
+    def _reflected(self, index: Tensor, size: int, dimension: int) -> tuple[Tensor, Tensor]:
+        """Where an ``index`` in the padding is read from, and whether it is read at all."""
+        if self.mode == "zeros":
+            return index, (index >= 0) & (index < size)
+        before, after = self.padding[dimension]
+        line = torch.arange(size, dtype=torch.float64)[None, None]
+        padded = functional.pad(line, (before, after), mode=self.mode)[0, 0].long()
+        return padded[index + before], torch.ones_like(index, dtype=torch.bool)
+
+
+@dataclass
+class Product:
+    """The product of one layer: where its weights are, their checksums, and its geometry.
+
+    ``weight`` gives the weights as they are in memory now, (M, C/groups, *kernel) of any float dtype; ``cw1``
+    and ``cw2`` (C, *kernel) float64 were taken while they were pristine.
+    """
+
+    weight: Callable[[], Tensor]
+    cw1: Tensor
+    cw2: Tensor
+    window: Window = field(default_factory=Window)
+    groups: int = 1
+
+    @classmethod
+    def of(cls, weight: Callable[[], Tensor], window: Window | None = None, groups: int = 1) -> Product:
+        """The product with ``weight()`` as it is now for the pristine one."""
+        pristine = weight()
+        return cls(
+            weight,
+            kernel_sum(pristine, groups),
+            kernel_sum(pristine, groups, weighted=True),
+            window or Window(),
+            groups,
+        )
+
+    def as_made(self) -> bool:
+        """Whether ``cw1`` and ``cw2`` are what the weights in memory give."""
+        made = Product.of(self.weight, self.window, self.groups)
+        return torch.equal(made.cw1, self.cw1) and torch.equal(made.cw2, self.cw2)
+
+    def by_kernels(self, d: Tensor, positions: Tensor) -> Tensor:
+        """``d`` ⊗ W at ``positions`` (V,): Co1 of Cd1, Co3 of Cd2.
+
+        ``d`` (K, C, *space) of any float dtype; returns (K, M, V) in float64. Error: C·T roundings.
+        """
+        weight = self.weight().detach()
+        m = weight.shape[0]
+        if self.groups > 1:
+            return self._contract(d, positions, weight.reshape(self.groups, m // self.groups, -1))
+        rows = weight.reshape(1, m, -1)
+        pieces = torch.split(rows, max(1, CHUNK // max(1, rows.shape[2])), 1)
+        return torch.cat([self._contract(d, positions, piece) for piece in pieces], 1)
+
+    def by_sums(self, d: Tensor, positions: Tensor, sums: Sequence[Tensor]) -> Tensor:
+        """``d`` ⊗ each of ``sums`` (C, *kernel) at ``positions`` (V,): Co2, Co4 of D, Co5 … Co7 of Cd1, Cd2.
+
+        ``d`` (K, C, *space); returns (K, len(sums), V) in float64. Error: C·T roundings.
+        """
+        kernels = torch.stack([each.flatten() for each in sums])[None]
+        return self._contract(d, positions, kernels)
+
+    def _contract(self, d: Tensor, positions: Tensor, kernels: Tensor) -> Tensor:
+        """Σ_c Σ_t over ``kernels`` (G, M/G, C/G·T): gather the patches, multiply."""
+        count, channels, *space = d.shape
+        groups, m = kernels.shape[0], kernels.shape[0] * kernels.shape[1]
+        kernels = kernels.to(torch.float64)
+        rows = d.detach().reshape(count * channels, -1).t()
+        pieces = [torch.zeros(count, m, 0, dtype=torch.float64)]
+        taps_each = max(1, prod(self.window.size))
+        step = max(1, CHUNK // (count * channels * taps_each))
+        for chunk in torch.split(positions, step):
+            taps = self.window.taps(space, chunk)
+            missing = taps == rows.shape[0]
+            patches = rows[taps.where(~missing, 0)].to(torch.float64)  # (V, T, K·C)
+            patches.masked_fill_(missing[:, :, None], 0.0)
+            v, t, _ = patches.shape
+            patches = patches.reshape(v, t, count, groups, -1).permute(3, 2, 0, 4, 1)
+            out = patches.reshape(groups, count * v, -1) @ kernels.transpose(1, 2)
+            pieces.append(out.reshape(groups, count, v, -1).permute(1, 0, 3, 2).reshape(count, m, v))
+        return torch.cat(pieces, 2)
+
+
+def every_position(window: Window, space: Sequence[int]) -> Tensor:
+    """All positions of the output, in order."""
+    return torch.arange(prod(window.output_size(space)))
+
+
+def index_of(position: int, size: Sequence[int]) -> tuple[int, ...]:
+    """The index of flat ``position`` in a map of ``size``."""
+    index: list[int] = []
+    for extent in reversed(size):
+        position, rest = divmod(position, extent)
+        index.insert(0, rest)
+    return tuple(index)
