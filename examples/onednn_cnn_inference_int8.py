@@ -1,9 +1,9 @@
 """oneDNN's example cnn_inference_int8, protected: AlexNet's conv3 and ReLU, u8 × s8 → s32 → u8, batch 8.
 
 The sums are compared on s32, before requantisation: a requantised u8 is no longer linear. Integers add
-without rounding, so the threshold is 0, and every flipped bit of the output, the weights or the input is seen.
-The checksums themselves need more room than what they sum: Σ of 384 s8 kernels reaches ±49152, Σ of 8 u8
-images 2040, and Co5 2·10¹¹, which float32 (exact to 2²⁴) cannot hold either; here they are int64.
+without rounding, so the threshold is 0, and every flipped bit of the output, weights or input is seen. The
+checksums themselves need more room than what they sum: Σ of 384 s8 kernels reaches ±49152, Σ of 8 u8 images
+2040, and Co5 2·10¹¹, which float32 (exact to 2²⁴) cannot hold either; here they are int64.
 
 Run: python examples/onednn_cnn_inference_int8.py
 """
