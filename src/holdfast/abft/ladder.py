@@ -137,8 +137,7 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
         return True
     allowed = guard.rungs_of(call.name)
     if _worthwhile(call, "recompute" in allowed):
-        for chunk in torch.split(call.violated(), _chunk(call)):
-            _correct(_Case(call, guard, chunk), allowed, trail)
+        trail += correct(call, guard, call.violated(), allowed)
         if not call.violated().numel():
             if {"ClC", "FC", "checksums discarded"} & set(trail):
                 _weights_repaired(call, trail)
@@ -197,6 +196,17 @@ def _worthwhile(call: Call, recompute: bool) -> bool:
     n, m = call.d.shape[0], call.product.weight().shape[0]
     everywhere = prod(call.product.window.output_size(call.d.shape[2:]))
     return _DEARER * (n + m) * call.violated().numel() < n * m * everywhere
+
+
+def correct(call: Call, guard: Guard, positions: Tensor, rungs: tuple[str, ...]) -> tuple[str, ...]:
+    """Run ``rungs`` on ``positions`` (V,), each on what the ones before left off; return those that ran.
+
+    Positions are worked off in pieces, so that memory stays bounded. Nothing is computed again.
+    """
+    trail: list[str] = []
+    for chunk in torch.split(positions, _chunk(call)):
+        _correct(_Case(call, guard, chunk), rungs, trail)
+    return tuple(trail)
 
 
 class _Case:
