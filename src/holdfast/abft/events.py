@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ ON_FAULT: tuple[OnFault, ...] = ("correct", "record", "raise")
 RUNGS = ("CoC", "RC", "ClC", "FC", "recompute")
 """The rungs of the ladder, in order."""
 Tap = Callable[[str, str, Any], None]
+Capture = Callable[[Any, Any, Any], None]
+Watch = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Guard:
 
     ``rungs``: which rungs may be used, of all layers; ``plan``: of single layers, by name. ``tap`` is called
     with (layer, site, tensor) for each checksum that is used, and may damage it: the way in for campaigns.
+    ``watch`` is called with (layer, largest deviation, threshold) after each check, ``capture`` with
+    (protected layer, input, output).
     """
 
     on_fault: OnFault
@@ -52,11 +57,38 @@ class Guard:
     rungs: tuple[str, ...] = RUNGS
     plan: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tap: Tap | None = None
+    watch: Watch | None = None
+    capture: Capture | None = None
 
     def rungs_of(self, layer: str) -> tuple[str, ...]:
         """The rungs that ``layer`` may use, in order."""
         planned = self.plan.get(layer, RUNGS)
         return tuple(rung for rung in self.rungs if rung in planned)
+
+    @contextmanager
+    def watched(self, watch: Watch) -> Iterator[None]:
+        """Call ``watch`` after each check while the block runs."""
+        before, self.watch = self.watch, watch
+        try:
+            yield
+        finally:
+            self.watch = before
+
+    @contextmanager
+    def captured(self, capture: Capture) -> Iterator[None]:
+        """Call ``capture`` after each layer while the block runs, beside any that is there already."""
+        before = self.capture
+
+        def both(layer: Any, x: Any, out: Any) -> None:
+            capture(layer, x, out)
+            if before is not None:
+                before(layer, x, out)
+
+        self.capture = both
+        try:
+            yield
+        finally:
+            self.capture = before
 
     def tapped(self, layer: str, site: str, values: Any) -> None:
         """Let the tap see, and perhaps damage, a checksum."""

@@ -25,13 +25,13 @@ class ExpectedSums:
 
     def __init__(self, weight: Tensor, window: Window) -> None:
         self.window = window
-        self.dimensions = len(window.size)
+        self._weight = weight
         self._flat: ChecksumConvolution | None = None
-        if self.dimensions <= 2 and not window.transposed:
-            missing = 2 - self.dimensions
-            zeros = window.mode == "zeros"
-            before_after = [*[(0, 0)] * missing, *(window.padding if zeros else [(0, 0)] * self.dimensions)]
-            (top, bottom), (left, right) = before_after
+        dimensions = len(window.size)
+        if dimensions <= 2 and not window.transposed:
+            missing = 2 - dimensions
+            padding = window.padding if window.mode == "zeros" else ((0, 0),) * dimensions
+            (top, bottom), (left, right) = [*[(0, 0)] * missing, *padding]
             self._flat = ChecksumConvolution(
                 weight.reshape(weight.shape[0], *[1] * missing, *window.size),
                 FlatWindow(
@@ -40,45 +40,52 @@ class ExpectedSums:
                     (left, right, top, bottom),
                 ),
             )
-            weight = self._flat.weight
-        self.weight = weight
 
     def weights(self, channels_last: bool) -> Tensor:
         """Cw1 (C, *kernel) as it is multiplied with: the live memory, for whoever wants to damage it."""
-        return self.weight if self._flat is None else self._flat.used(channels_last)
+        return self._weight if self._flat is None else self._flat.used(channels_last)
 
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 of ``total``, which is (C, *space), or (*space, C) if ``channels_last``."""
-        if self.window.mode != "zeros" and self.window.padding:
-            planar = total.movedim(-1, 0) if channels_last else total
-            flat = [p for pair in reversed(self.window.padding) for p in pair]
-            total, channels_last = functional.pad(planar[None], flat, self.window.mode)[0], False
-        if self._flat is not None:
-            return self._flat(self._two_dimensional(total, channels_last), channels_last)
-        planar = (total.movedim(-1, 0) if channels_last else total)[None]
-        before = tuple(pair[0] for pair in self.window.padding)
-        if self.window.transposed:
-            sums = _TRANSPOSED[self.dimensions](
-                planar,
-                self.weight[:, None],
-                stride=self.window.stride,
-                padding=before,
-                output_padding=self.window.extra,
-                dilation=self.window.dilation,
+        if self._flat is None:
+            return self.traceable(total.movedim(-1, 0) if channels_last else total, self._weight)
+        if self.window.mode != "zeros":
+            total = _padded(total.movedim(-1, 0) if channels_last else total, self.window)
+            channels_last = False
+        if len(self.window.size) < 2:  # (1, L, C) or (C, 1, L)
+            channels = total.shape[-1 if channels_last else 0]
+            total = total.reshape((1, -1, channels) if channels_last else (channels, 1, -1))
+        return self._flat(total.contiguous(), channels_last)
+
+    def traceable(self, total: Tensor, weight: Tensor) -> Tensor:
+        """Co5 of ``total`` (C, *space) with Cw1 ``weight`` (C, *kernel), in torch's own operations."""
+        window = self.window
+        dimensions = len(window.size)
+        if not dimensions:
+            return (weight @ total.flatten(1)) if total.dim() > 1 else (weight @ total)[None]
+        if window.transposed:
+            sums = _TRANSPOSED[dimensions](
+                total[None],
+                weight[:, None],
+                stride=window.stride,
+                padding=tuple(before for before, _ in window.padding),
+                output_padding=window.extra,
+                dilation=window.dilation,
             )
         else:
-            if self.window.mode == "zeros":
-                flat = [p for pair in reversed(self.window.padding) for p in pair]
-                planar = functional.pad(planar, flat)
-            sums = _CONVOLUTIONS[self.dimensions](
-                planar, self.weight[None], stride=self.window.stride, dilation=self.window.dilation
+            sums = _CONVOLUTIONS[dimensions](
+                _padded(total, window)[None],
+                weight[None],
+                stride=window.stride,
+                dilation=window.dilation,
             )
         return sums.reshape(-1)
 
-    def _two_dimensional(self, total: Tensor, channels_last: bool) -> Tensor:
-        """``total`` as (C, H, W) or (H, W, C), contiguous."""
-        if self.dimensions == 2:
-            return total.contiguous()
-        if channels_last:
-            return total.reshape(1, -1, total.shape[-1])
-        return total.reshape(total.shape[0], 1, -1)
+
+def _padded(total: Tensor, window: Window) -> Tensor:
+    """``total`` (C, *space) with its padding around it."""
+    flat = [amount for pair in reversed(window.padding) for amount in pair]
+    if not any(flat):
+        return total
+    mode = "constant" if window.mode == "zeros" else window.mode
+    return functional.pad(total[None], flat, mode)[0]

@@ -86,7 +86,8 @@ class ProtectedLayer(Transparent, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, checked."""
         if torch.compiler.is_compiling():
-            return _uncompiled(self, x)
+            out: Tensor = _uncompiled(self, x)
+            return out
         return self.checked(x)
 
     def checked(self, x: Tensor) -> Tensor:
@@ -106,6 +107,10 @@ class ProtectedLayer(Transparent, ABC):
         out = self.fault_site(x)
         threshold = self.factor * analytic(self.scale, stats, values.shape[0], rounding_dtype(x, out))
         verdict = self.check(out, expected, values.shape[0], threshold)
+        if guard.watch is not None:
+            guard.watch(self.name, verdict.deviation, threshold)
+        if guard.capture is not None:
+            guard.capture(self, x, out)
         if verdict.violations:
             out = self._fault(x, out, total, channels_last, expected, stats, threshold, verdict)
         return out

@@ -11,8 +11,12 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from holdfast.abft.calibration import calibrate
+from holdfast.abft.checked import Checked
 from holdfast.abft.events import ON_FAULT, Event, Guard, OnFault
 from holdfast.abft.layers import ProtectedConv, ProtectedLayer, ProtectedLinear
+from holdfast.abft.plan import PlanBook
+from holdfast.abft.sensitivity import Sensitivity, sensitivity
 from holdfast.abft.transparent import Transparent
 from holdfast.abft.weights import Keeper, Pristine, WeightFault
 from holdfast.core.errors import InputDamaged, UsageError
@@ -49,14 +53,22 @@ class Protected(Transparent):
         layers: list[ProtectedLayer],
         skipped: list[tuple[str, str]],
         pristine: Pristine,
+        plans: PlanBook | None,
+        example: Any,
     ) -> None:
         super().__init__(model)
+        self.plans = plans
+        self._example = (example,)
         self.guard = guard
         self.protected_layers = [layer.name for layer in layers]
         self.unprotected = skipped
         self.keeper = Keeper(model, pristine)
         for layer in layers:
             layer.keeper = self.keeper
+
+    def layers(self) -> list[ProtectedLayer]:
+        """The protected layers, each once."""
+        return [module for module in self.modules() if isinstance(module, ProtectedLayer)]
 
     @property
     def events(self) -> list[Event]:
@@ -69,9 +81,8 @@ class Protected(Transparent):
 
     def refresh(self) -> None:
         """Take the weights as they are now for the pristine ones, after a deliberate change of them."""
-        for module in self.modules():
-            if isinstance(module, ProtectedLayer):
-                module.refresh()
+        for layer in self.layers():
+            layer.refresh()
         self.keeper.refresh()
 
     def verify_weights(self, *, repair: bool = True) -> list[WeightFault]:
@@ -82,6 +93,33 @@ class Protected(Transparent):
         if repair:
             return self.keeper.repair()
         return [WeightFault(name, None, False) for name in self.keeper.damaged()]
+
+    def sensitivity(self, example: Any = None) -> list[Sensitivity]:
+        """For every layer the threshold and the lowest bit whose flip is certainly caught.
+
+        Measured on ``example`` (a batch or batches), by default the one given to ``protect``. Raises
+        UsageError without either.
+        """
+        return sensitivity(self, self._example_or(example))
+
+    def calibrate(self, example: Any = None) -> dict[str, float]:
+        """Set the thresholds from fault-free runs on ``example``; see ``abft.calibration``."""
+        return calibrate(self, self._example_or(example))
+
+    def checked(self) -> Checked:
+        """The model as one that torch.export takes: it returns (output, deviations) and corrects nothing."""
+        return Checked(self)
+
+    def _example_or(self, example: Any) -> Any:
+        chosen = self._example[0] if example is None else example
+        if chosen is None:
+            raise UsageError(
+                "example",
+                expected="a batch, or batches",
+                got="none",
+                remedy="pass example= here or to protect",
+            )
+        return chosen
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Load a state dict of the model, plain or protected, and take its weights for the pristine ones."""
@@ -103,6 +141,12 @@ class Protected(Transparent):
                 got="training mode",
                 remedy="call .eval(), or train the plain model and protect it afterwards",
             )
+        if self.plans is None or not args:
+            return self._twice(*args, **kwargs)
+        with self.plans.used(self.guard, args[0]):
+            return self._twice(*args, **kwargs)
+
+    def _twice(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self._run(*args, **kwargs)
         except InputDamaged:
@@ -120,7 +164,7 @@ def protect(
     model: nn.Module,
     *,
     example: Any = None,
-    plan: str | Path = "auto",
+    plan: str | Path | None = "auto",
     threshold: str = "analytic",
     on_fault: OnFault = "correct",
     fuse: bool = True,
@@ -137,15 +181,19 @@ def protect(
 
     ``on_fault``: ``correct`` corrects, computes again, reloads weights, and raises FaultError if nothing
     helps; ``record`` only records the event and returns the damaged output; ``raise`` raises at once. What a
-    forward hook of a layer does to its output counts as damage. ``pristine``: where damaged weights are
-    reloaded from (``weights.Keeper``). Weights changed on purpose need ``.refresh()``.
+    forward hook of a layer does to its output counts as damage. ``plan``: which rungs a layer may use, from
+    times measured at the first call of each input shape (``auto``), kept in a file (a path; made if there is
+    none), or all (None). ``threshold``: ``analytic`` (``abft.threshold``), or ``calibrated`` on ``example``,
+    a batch or batches (``abft.calibration``). ``pristine``: where damaged weights are reloaded from
+    (``weights.Keeper``). Weights changed on purpose need ``.refresh()``.
 
     Raises UsageError for other values, for something that is no eager ``nn.Module``, and for a model that is
     already protected.
     """
-    for name, value, known in (("plan", plan, ("auto",)), ("threshold", threshold, ("analytic",))):
-        if value not in known:
-            raise UsageError(name, expected=f"{known[0]!r}", got=repr(value))
+    if threshold not in ("analytic", "calibrated"):
+        raise UsageError("threshold", expected="analytic or calibrated", got=repr(threshold))
+    if threshold == "calibrated" and example is None:
+        raise UsageError("threshold", expected="example=, a batch to calibrate on", got="none")
     if on_fault not in ON_FAULT:
         raise UsageError("on_fault", expected=f"one of {', '.join(ON_FAULT)}", got=repr(on_fault))
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
@@ -175,7 +223,14 @@ def protect(
         for name, child in module._modules.items():
             if child in wrappers:
                 module._modules[name] = wrappers[child]
-    return Protected(wrappers.get(twin, twin), guard, list(wrappers.values()), skipped, pristine).eval()
+    layers = list(wrappers.values())
+    book = None
+    if plan is not None and on_fault == "correct":
+        book = PlanBook(layers, None if plan == "auto" else Path(plan))
+    protected = Protected(wrappers.get(twin, twin), guard, layers, skipped, pristine, book, example).eval()
+    if threshold == "calibrated":
+        protected.calibrate()
+    return protected
 
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:
