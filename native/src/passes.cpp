@@ -169,7 +169,7 @@ Index finish_layer(const Kernels& kernels, const LayerPlan& plan, float* out, co
         check.memory[1] = all.deviation;
         check.memory[2] = double(all.nonfinite);
     }
-    return intact ? all.violations : -1;
+    return intact ? all.violations : -1 - all.violations;
 }
 
 }  // namespace holdfast

@@ -66,7 +66,8 @@ struct LayerPlan {
 
 // Check and finish one layer, in place: Co5 from the carried sum of the input, S5, comparison, residual,
 // activation, sum of the result. Carries may be empty: without input nothing is checked, without output nothing
-// is summed. Returns how many positions are off, listed in violated; -1 if the residual is not what its sum says.
+// is summed. Returns how many positions are off, v, listed in violated; -1 - v if the residual is not what its sum
+// says.
 Index finish_layer(const Kernels&, const LayerPlan&, float* out, const float* residual, Carry input,
                    Carry residual_carry, Carry output, Check check, Index* violated);
 

@@ -16,6 +16,10 @@ from holdfast.kernels.types import BatchStats, Verdict, Window
 if TYPE_CHECKING:
     from torch import Tensor
 
+ACTIVATIONS = ("none", "relu", "clamp", "leaky")
+"""What ``finish_layer`` can apply: nothing, max(x, 0), that and an upper bound, x or slope·x below 0."""
+CARRY_HEAD = 8
+"""Numbers before the sum in a carry, and before Co5 in a check: statistics; threshold, deviation, non-finite."""
 REMEDY = "reinstall holdfast where a C++17 compiler is installed"
 
 
@@ -72,7 +76,12 @@ class Kernels:
             raise NativeCoreError("native core", expected="a loadable one", got=reason, remedy=REMEDY)
         self._core = core.Core(isa)
         self._geometry = core.Geometry
+        self._plan = core.LayerPlan
         self.isa = isa
+        self.finish_layer = self._core.finish_layer
+        """Check and finish one layer, all in addresses; see ``finish_layer`` in native/src/passes.hpp."""
+        self.carry_sum = self._core.carry_sum
+        """``batch_sum`` of (address, N, length) into the carry at an address: CARRY_HEAD numbers, then the sum."""
 
     def batch_sum(self, x: Tensor, weighted: bool = False) -> tuple[Tensor, BatchStats]:
         """See ``reference.batch_sum``; x float32."""
@@ -92,6 +101,34 @@ class Kernels:
         sums = torch.empty(out.numel() // (shape[0] * m), dtype=torch.float64)
         self._core.block_sums(out.data_ptr(), shape[0], m, sums.numel(), channels_last, sums.data_ptr())
         return sums
+
+    def layer_plan(
+        self,
+        shape: tuple[int, int, int, int],
+        weight: Tensor,
+        window: Window,
+        outputs: int,
+        *,
+        bias_sum: float,
+        activation: str,
+        parameter: float,
+        threshold: tuple[float, ...],
+        inside: bool,
+    ) -> tuple[Any, int]:
+        """What ``finish_layer`` needs of a layer for inputs of ``shape`` (N, C, H, W), and its positions.
+
+        ``weight`` Cw1 (C, R, S) float64, ``activation`` one of ACTIVATIONS with its ``parameter`` (bound or
+        slope), ``threshold`` the seven constants of ``Threshold`` in native/src/passes.hpp.
+        """
+        n, channels, height, width = shape
+        high, wide = window.output_size((height, width), (weight.shape[1], weight.shape[2]))
+        left, _, top, _ = window.padding
+        kernel = weight.shape[1:]
+        numbers = [channels, height, width, *kernel, *window.stride, top, left, *window.dilation, high, wide]
+        last = weight.permute(1, 2, 0).flatten().tolist()
+        kind = ACTIVATIONS.index(activation)
+        plan = self._plan(numbers, last, n, outputs, n * bias_sum, kind, parameter, list(threshold), inside)
+        return plan, high * wide
 
     def geometry(
         self, shape: tuple[int, int, int], kernel: tuple[int, int], window: Window

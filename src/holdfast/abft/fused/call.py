@@ -1,0 +1,197 @@
+"""A call of a fused layer whose check failed, as the ladder sees it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from holdfast.abft.checksum import image_sum
+from holdfast.abft.events import Event
+from holdfast.abft.fused.workspace import Buffer, Workspace
+from holdfast.abft.ladder import recover
+from holdfast.abft.product import Product, index_of
+from holdfast.abft.threshold import Thresholds, thresholds
+from holdfast.core.errors import FaultError, InputDamaged
+from holdfast.kernels import BatchStats, batch_sum, reference
+
+if TYPE_CHECKING:
+    from holdfast.abft.fused.layer import FusedLayer
+
+
+class FusedCall:
+    """``ladder.Call`` of a fused layer.
+
+    The native pass has left the positions that are off as the product made them, bias and all, and finished
+    the others. The ladder works on those alone; ``finish`` then does for them what the pass did for the rest.
+    """
+
+    def __init__(
+        self,
+        layer: FusedLayer,
+        x: Tensor,
+        residual: Tensor | None,
+        out: Tensor,
+        source: Buffer,
+        beside: Buffer | None,
+        result: Buffer | None,
+        workspace: Workspace,
+        positions: int,
+    ) -> None:
+        self.layer, self.name = layer, layer.name
+        self.x, self.residual, self.out = x, residual, out
+        self.source, self.beside, self.result = source, beside, result
+        self.workspace = workspace
+        self.d = layer.canonical(x)
+        space = self.d.shape[2:]
+        self.cd1 = source.values(self.d[0].numel()).reshape(*space, -1).movedim(-1, 0)
+        self.stats = source.stats
+        self.threshold, self.deviation = workspace.check.memory[:2].tolist()
+        self._co5 = workspace.check.values(positions)
+
+    # ---- the way in and out --------------------------------------------------------------------------------
+
+    def handle(self, found: int) -> None:
+        """Recover, given what the pass returned: v violated positions, or −1 − v with a damaged residual.
+
+        Raises FaultError, InputDamaged.
+        """
+        if found < 0:
+            self._residual_damaged()
+            found = -1 - found
+        self.open = self.workspace.violated.memory[:found].clone()
+        if not found:
+            return
+        size = self.out.shape[2:] if self.out.dim() == 4 else self.out.shape[1:-1]
+        location = index_of(int(self.open[0]), size) if size else None
+        recover(self, self.layer.guard, location=location, deviation=self.deviation)
+        self._finish()
+
+    def _residual_damaged(self) -> None:
+        """The residual is not what was summed when it was made: only the whole model can mend that."""
+        guard = self.layer.guard
+        recorded = guard.on_fault == "record"
+        action = "recorded" if recorded else "raised"
+        guard.events.append(
+            Event(self.name, "CoC-D", "deviation", None, float("inf"), 0.0, action, False)  # type: ignore[arg-type]
+        )
+        if not recorded:
+            raise (InputDamaged if guard.on_fault == "correct" else FaultError)(
+                f"feature map that is added in layer {self.name!r}",
+                expected="as it was summed when it was made",
+                got="changed",
+                remedy="run the model again",
+            )
+
+    def _finish(self) -> None:
+        """Residual, activation and sum over the batch for the positions that were left out."""
+        rows = self._rows(self.out)
+        values = rows[:, self.open]
+        if self.residual is not None:
+            added = self._rows(self.residual)[:, self.open]
+            values = values + added
+            if self.beside is not None:
+                carried = self.beside.values(rows[0].numel()).view(rows.shape[1:])[self.open]
+                if not torch.equal(image_sum(added), carried):
+                    self._residual_damaged()
+        kind, parameter = self.layer.chain.activation
+        if kind == "relu":
+            values = functional.relu(values)
+        elif kind == "clamp":
+            values = values.clamp(0.0, parameter)
+        elif kind == "leaky":
+            values = functional.leaky_relu(values, parameter)
+        rows[:, self.open] = values
+        if self.result is not None:
+            _, stats = reference.batch_sum(values)
+            old = self.result.stats
+            # In the order of the native pass, so that a later comparison can be exact.
+            self.result.values(rows[0].numel()).view(rows.shape[1:])[self.open] = image_sum(values)
+            self.result.stats = BatchStats(
+                max(old.max_abs, stats.max_abs),
+                old.sum_squares + stats.sum_squares,
+                max(old.total_max_abs, stats.total_max_abs),
+                old.total_squares + stats.total_squares,
+            )
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """``values``, shaped like the output, as (N, P, M): a view."""
+        last = values.detach().permute(0, 2, 3, 1) if values.dim() == 4 and not self.layer.linear else values
+        return last.view(len(values), -1, self.layer.outputs)
+
+    # ---- what the ladder asks for --------------------------------------------------------------------------
+
+    @cached_property
+    def product(self) -> Product:
+        """The product with the weights that compute."""
+        return self.layer.product(lambda: self._weight)
+
+    @cached_property
+    def _weight(self) -> Tensor:
+        return self.layer.packed.dense()
+
+    @property
+    def _bias(self) -> Tensor:
+        bias = self.layer.packed.bias
+        return torch.zeros(1, dtype=torch.float64) if bias is None else bias.to(torch.float64)
+
+    def violated(self) -> Tensor:
+        """The positions (V,) that are off now, those with NaN or Inf included."""
+        sums = image_sum(self._rows(self.out)[:, self.open]).sum(1)
+        offset = len(self.x) * self.layer.bias_sum
+        deviation = (sums - self._co5[self.open] - offset).abs()
+        return self.open[~(deviation <= self.threshold)]
+
+    def expected(self, positions: Tensor) -> Tensor:
+        """Co5 (V,) float64, free of bias, at ``positions``."""
+        return self._co5[positions]
+
+    def thresholds(self) -> Thresholds:
+        """All thresholds of this call."""
+        layer = self.layer
+        weight, bias = layer.source()
+        tau = thresholds(layer.scale, layer.scale_by_m, weight, bias, self.d, self.stats, torch.float32)
+        return tau.times(layer.protected.factor)
+
+    def read(self, positions: Tensor) -> Tensor:
+        """Blocks (N, M, V) of the output in float64, free of bias."""
+        rows = self._rows(self.out)[:, positions].to(torch.float64) - self._bias
+        return rows.transpose(1, 2)
+
+    def write(self, positions: Tensor, blocks: Tensor, changed: Tensor) -> None:
+        """Put the ``changed`` (N, M, V) ones of ``blocks`` into the output, with the bias."""
+        n, m, v = changed.nonzero(as_tuple=True)
+        values = (blocks + self._bias[:, None])[n, m, v]
+        self._rows(self.out)[n, positions[v], m] = values.to(self.out.dtype)
+
+    def discard(self, positions: Tensor) -> None:
+        """Believe the output at ``positions``: their checksum is damaged."""
+        sums = image_sum(self._rows(self.out)[:, positions]).sum(1)
+        self._co5[positions] = sums - len(self.x) * self.layer.bias_sum
+
+    def sum_input(self) -> tuple[Tensor, BatchStats]:
+        """Cd1 and the statistics of ``d`` as it is now."""
+        total, stats = batch_sum(self.d.movedim(1, -1))
+        return total.movedim(-1, 0), stats
+
+    def expect(self, cd1: Tensor) -> None:
+        """Use ``cd1`` and its Co5 from now on."""
+        self.cd1.copy_(cd1)
+        self._co5.copy_(self.layer.co5(self.cd1))
+
+    def repair_weights(self) -> str:
+        """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
+        self._forget_weight()
+        return self.layer.repair_weights()
+
+    def recompute(self) -> None:
+        """Run the product again, for the positions that were left out."""
+        self._forget_weight()
+        again = self._rows(self.layer.multiply(self.x))
+        self._rows(self.out)[:, self.open] = again[:, self.open]
+
+    def _forget_weight(self) -> None:
+        self.__dict__.pop("_weight", None)

@@ -1,0 +1,217 @@
+"""One chain as one step: a packed product, then the native pass that checks and finishes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from math import prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from holdfast.abft.checksum import bias_sum, kernel_sum
+from holdfast.abft.events import Guard
+from holdfast.abft.expected import ExpectedSums
+from holdfast.abft.fused.call import FusedCall
+from holdfast.abft.fused.chain import Chain
+from holdfast.abft.fused.fold import folded
+from holdfast.abft.fused.packed import Packed
+from holdfast.abft.fused.state import WeightState, hooks
+from holdfast.abft.fused.workspace import Buffer, Workspace
+from holdfast.abft.product import Product
+from holdfast.abft.threshold import SIGMAS, WeightScale, weight_scale
+from holdfast.kernels import Window as FlatWindow
+from holdfast.kernels.native import Kernels
+
+_FORMAT = torch.channels_last
+_UNIT, _TINY = torch.finfo(torch.float32).eps / 2, torch.finfo(torch.float32).tiny
+_CHECKING_UNIT = 2.0**-53
+
+
+class FusedLayer:
+    """What computes in place of a chain.
+
+    Its checksums are those of the folded weights, in the notation of ``abft.checksum``; blocks are (N, M, P).
+    Feature maps are float32 with channels last in memory.
+    """
+
+    def __init__(self, chain: Chain, guard: Guard, kernels: Kernels) -> None:
+        self.chain, self.guard, self.kernels = chain, guard, kernels
+        self.protected = chain.layer
+        self.name = chain.layer.name
+        self.linear = not chain.layer.window().size
+        self._hooks = hooks(chain.modules)
+        self.state = WeightState(chain.modules)
+        weight, bias = self.source()
+        window = chain.layer.window()
+        self.groups = chain.layer.groups
+        self.cw1 = kernel_sum(weight, self.groups)
+        self.bias_sum = bias_sum(bias)
+        self.scale = weight_scale(weight, bias, self.groups)
+        self.outputs = weight.shape[0]
+        self.packed = Packed(self.source, window, self.groups)
+        self.window = window
+        (top, _), (left, _) = window.padding or ((0, 0), (0, 0))
+        self._flat = FlatWindow(
+            window.stride or (1, 1),  # type: ignore[arg-type]
+            window.dilation or (1, 1),  # type: ignore[arg-type]
+            (left, left, top, top),
+        )
+        self._plans: dict[torch.Size, tuple[Any, int]] = {}
+        layer = chain.layer.fault_site
+        self._arguments = (
+            ()
+            if self.linear
+            else ([p for p, _ in window.padding], list(window.stride), list(window.dilation), layer.groups)
+        )
+
+    def as_built(self) -> bool:
+        """Whether the modules have no hooks and the weights that they had when this was built."""
+        return not any(self._hooks) and self.state.as_built()
+
+    def source(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as the modules have them, the norm folded in."""
+        return folded(self.protected.fault_site, self.chain.norm)
+
+    @cached_property
+    def cw2(self) -> Tensor:
+        """Cw2 of the pristine weights; needed only after a fault."""
+        return kernel_sum(self.source()[0], self.groups, weighted=True)
+
+    @cached_property
+    def scale_by_m(self) -> WeightScale:
+        """What the thresholds of the sums weighted by m need; only after a fault."""
+        return weight_scale(*self.source(), self.groups, weighted=True)
+
+    def product(self, weight: Callable[[], Tensor]) -> Product:
+        """The product with ``weight()`` and the checksums of the pristine weights."""
+        return Product(weight, self.cw1, self.cw2, self.window, self.groups)
+
+    def canonical(self, x: Tensor) -> Tensor:
+        """A view of ``x``, input or output of the layer, as (N, C, *space)."""
+        return x.movedim(-1, 1) if self.linear else x
+
+    def co5(self, cd1: Tensor) -> Tensor:
+        """Co5 (P,) of Cd1 (C, *space)."""
+        return ExpectedSums(self.cw1, self.window)(cd1.contiguous(), False)
+
+    # ---- computing -----------------------------------------------------------------------------------------
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """The product of ``x`` with its bias."""
+        weight = self.packed.weight
+        if weight is None:
+            weight = self.packed.ready(tuple(x.shape[2:]))
+        out: Tensor
+        if self.linear:
+            out = torch.ops.mkldnn._linear_pointwise.default(x, weight, self.packed.bias, "none", [], "")
+        else:
+            out = torch.ops.mkldnn._convolution_pointwise.default(
+                x, weight, self.packed.bias, *self._arguments, "none", [], ""
+            )
+        return out
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """``x`` in the layout that the native pass reads; itself if possible."""
+        if self.linear or x.dim() != 4:
+            return x if x.is_contiguous() else x.contiguous()
+        return x if x.is_contiguous(memory_format=_FORMAT) else x.contiguous(memory_format=_FORMAT)
+
+    def plan(self, x: Tensor) -> tuple[Any, int]:
+        """The native plan for inputs like ``x``, and the number of output positions."""
+        n = x.shape[0]
+        if self.linear:
+            shape = (n, x.shape[-1], 1, prod(x.shape[1:-1]))
+            weight = self.cw1[:, None, None]
+        else:
+            shape, weight = tuple(x.shape), self.cw1  # type: ignore[assignment]
+        kind, parameter = self.chain.activation
+        plan = self.kernels.layer_plan(
+            shape,
+            weight,
+            self._flat,
+            self.outputs,
+            bias_sum=self.bias_sum,
+            activation=kind,
+            parameter=parameter,
+            threshold=constants(self.scale, n, self.protected.factor),
+            inside=self.scale.inside,
+        )
+        self._plans[x.shape] = plan
+        return plan
+
+    def run(
+        self,
+        x: Tensor,
+        residual: Tensor | None,
+        source: Buffer,
+        beside: Buffer | None,
+        result: Buffer | None,
+        workspace: Workspace,
+    ) -> Tensor:
+        """The chain's output for ``x`` and ``residual``, both arranged, float32 and not empty.
+
+        ``source`` and ``beside`` are the carries of x and of the residual, ``result`` takes the output's.
+        """
+        plan, positions = self._plans.get(x.shape) or self.plan(x)
+        out = self.multiply(x)
+        found = self.kernels.finish_layer(
+            plan,
+            out.data_ptr(),
+            0 if residual is None else residual.data_ptr(),
+            source.at,
+            0 if beside is None else beside.at,
+            0 if result is None else result.reserve(positions * self.outputs),
+            workspace.check.reserve(positions),
+            workspace.violated.reserve(positions),
+        )
+        if found:
+            call = FusedCall(self, x, residual, out, source, beside, result, workspace, positions)
+            call.handle(found)
+        return out
+
+    def unchecked(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """The same without any check: what protection is measured against."""
+        plan, _ = self._plans.get(x.shape) or self.plan(x)
+        out = self.multiply(x)
+        at = 0 if residual is None else residual.data_ptr()
+        self.kernels.finish_layer(plan, out.data_ptr(), at, 0, 0, 0, 0, 0)
+        return out
+
+    # ---- weights -------------------------------------------------------------------------------------------
+
+    def repair_weights(self) -> str:
+        """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
+        done = self.protected.repair_weights()
+        keeper = self.protected.keeper
+        if keeper is not None and self.chain.norm is not None and keeper.repair(self.chain.norm_name):
+            done = "weights reloaded"
+        if not self.packed.intact():
+            done = "weights reloaded"
+        self.packed.drop()
+        cw1 = kernel_sum(self.source()[0], self.groups)
+        if not torch.equal(self.cw1, cw1):
+            self.cw1.copy_(cw1)
+            done = done or "checksums renewed"
+        self._plans.clear()  # they hold a copy of Cw1
+        return done
+
+
+def constants(scale: WeightScale, n: int, factor: float) -> tuple[float, ...]:
+    """What ``threshold.analytic`` multiplies and adds for batches of ``n``, worked out for the native pass.
+
+    ``factor``: calibrated over analytic threshold.
+    """
+    k, m = scale.products, scale.outputs
+    ratio = _CHECKING_UNIT / _UNIT
+    checking = sqrt(1 + ratio * ratio * (n * m / k + n + m))
+    return (
+        float(k * n),
+        float(k),
+        factor * SIGMAS * _UNIT / sqrt(3) * checking,
+        scale.kernels,
+        n * scale.bias,
+        factor * _UNIT * (2 / 3) * k * sqrt(k) * scale.one_sided * sqrt(n),
+        factor * n * m * k * _TINY,
+    )
