@@ -1,6 +1,6 @@
 """The zoo of models, one family a file, and the files they are kept in."""
 
-from holdfast.models import cnn, resnet
+from holdfast.models import alexnet, cnn, mobilenet, resnet, resnet_imagenet, vgg, vit, yolo
 from holdfast.models.config import ModelConfig
 from holdfast.models.io import load, read_meta, save
 from holdfast.models.state import load_weights
@@ -8,14 +8,20 @@ from holdfast.models.zoo import create, names, options, registry
 
 __all__ = [
     "ModelConfig",
+    "alexnet",
     "cnn",
     "create",
     "load",
     "load_weights",
+    "mobilenet",
     "names",
     "options",
     "read_meta",
     "registry",
     "resnet",
+    "resnet_imagenet",
     "save",
+    "vgg",
+    "vit",
+    "yolo",
 ]

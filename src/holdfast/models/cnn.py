@@ -6,11 +6,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from holdfast.core.errors import UsageError
 from holdfast.models.config import ModelConfig
 from holdfast.models.norms import logits_norm, norm_layer
 from holdfast.models.scaling import InputScaling
-from holdfast.models.zoo import check_width, registry, stem_stride
+from holdfast.models.zoo import check_dropout, registry, scaled, stem_stride
 
 WIDTHS = (8, 16, 24, 32, 56)
 POOL_AFTER = (0, 2)
@@ -37,24 +36,20 @@ class CNN(nn.Module):
         compress: str = "sqrt",
     ) -> None:
         super().__init__()
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise UsageError("dropout", expected="a number in [0, 1)", got=repr(dropout))
-        scale = check_width(width)
-        channels = [config.in_channels, *(max(1, round(scale * n)) for n in WIDTHS)]
-        self.scaling = InputScaling(
-            config.in_channels, mean=config.mean, std=config.std, compress=compress, norm=input_norm
-        )
+        norm = config.norm or "batch"
+        channels = [config.in_channels, *(scaled(width, n) for n in WIDTHS)]
+        self.scaling = InputScaling.of(config, compress, input_norm)
         side, blocks = config.size, []
         for index, (narrow, wide) in enumerate(pairwise(channels)):
             stride = stem_stride(config.stem) if index == 0 else 1
             pool = index in POOL_AFTER
-            blocks.append(ConvBlock(narrow, wide, stride=stride, norm=config.norm, pool=pool))
+            blocks.append(ConvBlock(narrow, wide, stride=stride, norm=norm, pool=pool))
             side = _half(side) if stride == 2 else side
             side = _half(side) if pool else side
         grid = min(GRID, side)
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(grid)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(check_dropout(dropout))
         self.classifier = nn.Linear(channels[-1] * grid * grid, config.classes)
         self.last_norm = logits_norm(config.last_norm, config.classes)
 

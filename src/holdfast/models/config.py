@@ -18,7 +18,7 @@ class ModelConfig:
     classes: int
     size: int
     stem: str | None = None
-    norm: str = "batch"
+    norm: str | None = None
     last_norm: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

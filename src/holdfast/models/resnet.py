@@ -8,7 +8,7 @@ from torch.nn import functional
 from holdfast.models.config import ModelConfig
 from holdfast.models.norms import logits_norm, norm_layer
 from holdfast.models.scaling import InputScaling
-from holdfast.models.zoo import check_width, registry, stem_stride
+from holdfast.models.zoo import registry, scaled, stem_stride
 
 PLANES = (16, 32, 64)
 
@@ -24,16 +24,14 @@ class ResNet(nn.Module):
         self, config: ModelConfig, depth: int, *, width: float, input_norm: bool, compress: str
     ) -> None:
         super().__init__()
-        scale = check_width(width)
-        planes = [max(1, round(scale * n)) for n in PLANES]
-        self.scaling = InputScaling(
-            config.in_channels, mean=config.mean, std=config.std, compress=compress, norm=input_norm
-        )
-        self.conv1 = _conv(config.in_channels, planes[0], stem_stride(config.stem), config.norm)
-        self.bn1 = norm_layer(config.norm, planes[0])
-        self.layer1 = _stage(planes[0], planes[0], depth, 1, config.norm)
-        self.layer2 = _stage(planes[0], planes[1], depth, 2, config.norm)
-        self.layer3 = _stage(planes[1], planes[2], depth, 2, config.norm)
+        norm = config.norm or "batch"
+        planes = [scaled(width, n) for n in PLANES]
+        self.scaling = InputScaling.of(config, compress, input_norm)
+        self.conv1 = _conv(config.in_channels, planes[0], stem_stride(config.stem), norm)
+        self.bn1 = norm_layer(norm, planes[0])
+        self.layer1 = _stage(planes[0], planes[0], depth, 1, norm)
+        self.layer2 = _stage(planes[0], planes[1], depth, 2, norm)
+        self.layer3 = _stage(planes[1], planes[2], depth, 2, norm)
         self.linear = nn.Linear(planes[2], config.classes)
         self.last_norm = logits_norm(config.last_norm, config.classes)
 

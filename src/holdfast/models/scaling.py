@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.errors import UsageError
+from holdfast.models.config import ModelConfig
 
 COMPRESSIONS = ("none", "sqrt")
 KNEE = 1e-4
@@ -41,15 +42,20 @@ class InputScaling(nn.Module):
         super().__init__()
         if compress not in COMPRESSIONS:
             raise UsageError("compress", expected=f"one of {', '.join(COMPRESSIONS)}", got=repr(compress))
+        if std is not None and not all(value > 0 for value in std):
+            raise UsageError("std", expected="positive numbers", got=std)
         self.compress = compress
         self.register_buffer("mean", _per_channel("mean", mean, in_channels, 0.0), persistent=False)
         self.register_buffer("std", _per_channel("std", std, in_channels, 1.0), persistent=False)
-        if not bool((self.std > 0).all()):
-            raise UsageError("std", expected="positive numbers", got=std)
         self._shifts = mean is not None or std is not None
         # A plain mean over all batches: a moving one starts at variance 1 and forgets that too slowly for
         # pixels whose variance is 1e-4.
         self.norm = nn.BatchNorm2d(in_channels, affine=False, momentum=None) if norm else nn.Identity()
+
+    @classmethod
+    def of(cls, config: ModelConfig, compress: str, norm: bool) -> InputScaling:
+        """The scaling of a model with ``config``."""
+        return cls(config.in_channels, mean=config.mean, std=config.std, compress=compress, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale a batch."""
