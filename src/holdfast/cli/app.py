@@ -163,7 +163,7 @@ def report(
     verbs.report(source, out, json)
 
 
-def _domain_verb(verb: str) -> None:
+def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -> None:
     program = verbs.load_builtin("program", verb)
 
     def command(context: typer.Context, out: Out = None, force: Force = False, json: Json = False) -> None:
@@ -171,7 +171,10 @@ def _domain_verb(verb: str) -> None:
 
     command.__doc__ = f"{program['title']}.\n\nExample: {program['example']}"
     usage = " ".join([*(name.upper() for name in program["cli"]["positional"]), "[OPTIONS]"])
-    app.command(verb, context_settings=EXTRA, epilog=_inputs_help(program), options_metavar=usage)(command)
+    register = group.command(
+        name or verb, context_settings=EXTRA, epilog=_inputs_help(program), options_metavar=usage
+    )
+    register(command)
 
 
 def _inputs_help(program: dict[str, Any]) -> str:
@@ -184,3 +187,19 @@ def _inputs_help(program: dict[str, Any]) -> str:
 
 for _verb in DOMAIN_VERBS:
     _domain_verb(_verb)
+
+plan = typer.Typer(help="Make and read plans of the ladder.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(plan, name="plan")
+_domain_verb("plan", plan, "make")
+
+
+@plan.command("show")
+def show_plan(
+    path: Annotated[Path, typer.Argument(help="a plan.json")],
+    json: Json = False,
+) -> None:
+    """Say which rungs each layer uses, and why.
+
+    Example: holdfast plan show planned/plan.json
+    """
+    verbs.show_plan(path, json)

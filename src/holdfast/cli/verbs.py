@@ -285,3 +285,17 @@ def doctor() -> list[tuple[str, str, str]]:
     roots = paths.data_roots()
     rows.append(("data", "ok" if roots else "not set", ", ".join(map(str, roots)) or "set HOLDFAST_DATA"))
     return rows
+
+
+def show_plan(path: Path, json: bool) -> None:
+    """Print the plans of a file with the reasons."""
+    from dataclasses import asdict
+
+    from holdfast.abft import plan as plans
+
+    loaded = plans.load(path)
+    if json:
+        print_json([{"key": dict(each.key), "layers": [asdict(x) for x in each.layers]} for each in loaded])
+        return
+    for each in loaded:
+        print(each.describe())
