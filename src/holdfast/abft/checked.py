@@ -42,10 +42,10 @@ class _CheckedLayer(nn.Module):
         total = d.sum(0)
         expected = twin.expected.traceable(total, self.cw1)
         deviation = (o.sum((0, 1)).reshape(-1) - expected - d.shape[0] * twin.bias_sum).abs()
-        # Largest first made +Inf where it is not finite: max() would let a NaN pass or not, as it likes.
-        largest = torch.where(deviation.isfinite(), deviation, float("inf")).max()
-        deviation = (largest / _threshold(twin, d, total, out.dtype)).to(torch.float32)
-        self._found.values = (*self._found.values, deviation)
+        # +Inf for what is not finite: of a NaN max() and comparisons make what they like.
+        ratio = deviation / _threshold(twin, d, total, out.dtype)
+        largest = torch.where(ratio.isfinite(), ratio, float("inf")).max()
+        self._found.values = (*self._found.values, largest.to(torch.float32))
         return out
 
 

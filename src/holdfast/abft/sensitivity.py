@@ -70,6 +70,7 @@ def lowest_certain_bit(value: float, threshold: float, dtype: torch.dtype) -> in
     mantissa = _MANTISSA[dtype]
     if value == 0:
         return None
+    value = abs(value)
     exponent = frexp(value)[1] - 1
     for bit in range(mantissa):
         if 2.0 ** (exponent + bit - mantissa) >= 2 * threshold:
