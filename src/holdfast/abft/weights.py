@@ -154,7 +154,7 @@ def crc(tensor: Tensor) -> int:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    flat = tensor.detach().contiguous().reshape(-1, 1)
+    flat = tensor.detach().contiguous().reshape(-1)[:, None]  # of reshape(-1, 1) the stride may be wrong
     return flat.view(torch.uint8)
 
 
