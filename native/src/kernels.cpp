@@ -10,6 +10,7 @@ constexpr Index W = HOLDFAST_WIDTH;
 typedef double Doubles __attribute__((vector_size(8 * W)));
 typedef float Floats __attribute__((vector_size(4 * W)));
 typedef long long Bits __attribute__((vector_size(8 * W)));
+typedef int Words __attribute__((vector_size(4 * W)));
 typedef Doubles LooseDoubles __attribute__((aligned(8), may_alias));
 typedef Floats LooseFloats __attribute__((aligned(4), may_alias));
 
@@ -19,18 +20,26 @@ inline Doubles load(const float* p) {
 }
 inline void store(double* p, Doubles v) { *reinterpret_cast<LooseDoubles*>(p) = v; }
 inline double sum(Doubles v) {
-    double lanes[W];
-    store(lanes, v);
-    for (Index half = W / 2; half; half /= 2)
-        for (Index lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    return lanes[0];
+#if HOLDFAST_WIDTH == 8
+    v += __builtin_shuffle(v, Bits{4, 5, 6, 7, 0, 1, 2, 3});
+    v += __builtin_shuffle(v, Bits{2, 3, 0, 1, 6, 7, 4, 5});
+    v += __builtin_shuffle(v, Bits{1, 0, 3, 2, 5, 4, 7, 6});
+#elif HOLDFAST_WIDTH == 4
+    v += __builtin_shuffle(v, Bits{2, 3, 0, 1});
+    v += __builtin_shuffle(v, Bits{1, 0, 3, 2});
+#else
+    v += __builtin_shuffle(v, Bits{1, 0});
+#endif
+    return v[0];
 }
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline double magnitude(double v) { return __builtin_fabs(v); }
+inline Floats magnitude(Floats v) { return (Floats)((Words)v & 0x7fffffff); }
 inline Doubles magnitude(Doubles v) { return (Doubles)((Bits)v & 0x7fffffffffffffffLL); }
 // A NaN never wins: statistics find it in the sum of squares instead.
 inline double larger(double a, double b) { return b > a ? b : a; }
 inline Doubles larger(Doubles a, Doubles b) { return b > a ? b : a; }
+inline Floats larger(Floats a, Floats b) { return b > a ? b : a; }
 
 // ---- sum over the batch ------------------------------------------------------------------------------------
 
@@ -163,18 +172,55 @@ inline void dot(const double* a, const double* b, Index count, Doubles* sums, do
     for (; i < count; ++i) *tail += a[i] * b[i];
 }
 
+// The kernel rows first..last that meet the map at output row oy.
+inline void valid_rows(const Geometry& g, Index oy, Index* first, Index* last) {
+    valid(oy * g.stride_h - g.pad_top, g.dilation_h, g.height, g.kernel_h, first, last);
+}
+
+constexpr int TOGETHER = 8;
+
+// TOGETHER outputs from (oy, ox) whose kernels meet the whole width of their windows: each weight is loaded once.
+inline void convolve_many(const double* total, const double* weights, const Geometry& g, Index oy, Index ox,
+                          double* out) {
+    const Index row = g.kernel_w * g.channels, step = g.stride_w * g.channels, whole = row / W * W;
+    Index first, last;
+    valid_rows(g, oy, &first, &last);
+    Doubles sums[TOGETHER] = {};
+    double tails[TOGETHER] = {};
+    for (Index r = first; r < last; ++r) {
+        const Index y = oy * g.stride_h + r * g.dilation_h - g.pad_top;
+        const double* from = total + (y * g.width + ox * g.stride_w - g.pad_left) * g.channels;
+        const double* kernel = weights + r * row;
+        for (Index i = 0; i < whole; i += W) {
+            const Doubles w = load(kernel + i);
+#pragma GCC unroll 8
+            for (int k = 0; k < TOGETHER; ++k) sums[k] += w * load(from + k * step + i);
+        }
+        for (Index i = whole; i < row; ++i)
+            for (int k = 0; k < TOGETHER; ++k) tails[k] += kernel[i] * from[k * step + i];
+    }
+    for (int k = 0; k < TOGETHER; ++k) out[k] = sum(sums[k]) + tails[k];
+}
+
 void convolve_last(const double* total, const double* weights, const Geometry& g, Index begin, Index end,
                    double* out) {
-    for (Index oy = begin; oy < end; ++oy)
+    for (Index oy = begin; oy < end; ++oy) {
+        Index first, last;
+        valid_rows(g, oy, &first, &last);
         for (Index ox = 0; ox < g.out_w; ++ox) {
             const Index left = ox * g.stride_w - g.pad_left;
+            if (g.dilation_w == 1 && left >= 0 && ox + TOGETHER <= g.out_w &&
+                left + (TOGETHER - 1) * g.stride_w + g.kernel_w <= g.width) {
+                convolve_many(total, weights, g, oy, ox, out + oy * g.out_w + ox);
+                ox += TOGETHER - 1;
+                continue;
+            }
             Index low, high;
             valid(left, g.dilation_w, g.width, g.kernel_w, &low, &high);
             Doubles sums[2] = {};
             double tail = 0;
-            for (Index r = 0; r < g.kernel_h; ++r) {
+            for (Index r = first; r < last; ++r) {
                 const Index y = oy * g.stride_h + r * g.dilation_h - g.pad_top;
-                if (y < 0 || y >= g.height) continue;
                 const double* row = total + (y * g.width + left) * g.channels;
                 const double* kernel = weights + r * g.kernel_w * g.channels;
                 if (g.dilation_w == 1) {
@@ -186,6 +232,7 @@ void convolve_last(const double* total, const double* weights, const Geometry& g
             }
             out[oy * g.out_w + ox] = sum(sums[0] + sums[1]) + tail;
         }
+    }
 }
 
 // ---- sums of the output and comparison ---------------------------------------------------------------------
@@ -212,19 +259,18 @@ void sum_rows(const float* out, Index rows, Index length, Index begin, Index end
 
 template <class T>
 inline double sum_run(const T* p, Index count) {
-    Doubles a = {}, b = {};
+    Doubles a = {}, b = {}, c = {}, d = {};
     Index i = 0;
-    for (; i + 2 * W <= count; i += 2 * W) {
+    for (; i + 4 * W <= count; i += 4 * W) {
         a += load(p + i);
         b += load(p + i + W);
+        c += load(p + i + 2 * W);
+        d += load(p + i + 3 * W);
     }
-    if (i + W <= count) {
-        a += load(p + i);
-        i += W;
-    }
+    for (; i + W <= count; i += W) a += load(p + i);
     double tail = 0;
     for (; i < count; ++i) tail += p[i];
-    return sum(a + b) + tail;
+    return sum((a + b) + (c + d)) + tail;
 }
 
 void sum_last(const float* out, Index n, Index positions, Index m_count, Index begin, Index end, double* sums) {
@@ -285,92 +331,98 @@ inline V activate(V v, V parameter) {
 
 constexpr int UNROLL = 4;
 
-// Elements [begin, end) of every image. residual_sums: BLOCK doubles.
-template <Activation KIND, bool RESIDUAL, bool TOTAL>
-void finish_run(const Layer& layer, Index begin, Index end, double* residual_sums, LayerPart* part) {
-    const Index length = layer.positions * layer.m;
+// Statistics of a run, a vector for each of the elements that are taken together.
+struct RunStats {
+    Floats max_abs[UNROLL] = {};
+    Doubles squares[UNROLL] = {}, total_max[UNROLL] = {}, total_squares[UNROLL] = {};
+};
+
+// COUNT vectors from element `at` of every image. The batch is the inner loop, so that sums stay in registers.
+template <Activation KIND, bool RESIDUAL, bool TOTAL, int COUNT>
+inline void finish_vectors(const Layer& layer, Index at, Index length, bool verify, RunStats& stats,
+                           Bits& different) {
     const Floats parameter = Floats{} + layer.parameter;
-    const bool verify = RESIDUAL && layer.residual_total;
-    Doubles max_abs[UNROLL] = {}, squares[UNROLL] = {}, total_max[UNROLL] = {}, total_squares[UNROLL] = {};
-    double tail_max = 0, tail_squares = 0, tail_total_max = 0, tail_total_squares = 0;
-    for (Index low = begin; low < end; low += BLOCK) {
-        const Index count = smaller(BLOCK, end - low), whole = count / W * W, many = count / (UNROLL * W) * UNROLL * W;
-        double* total = layer.total + low;
-        for (Index image = 0; image < layer.n; ++image) {
-            float* out = layer.out + image * length + low;
-            const float* residual = layer.residual + image * length + low;
-            const bool first = image == 0;
-            const auto step = [&](Index i, int lane) __attribute__((always_inline)) {
-                Floats v = load_floats(out + i);
-                if (RESIDUAL) {
-                    const Floats r = load_floats(residual + i);
-                    v += r;
-                    if (verify) store(residual_sums + i, first ? widen(r) : load(residual_sums + i) + widen(r));
-                }
-                v = activate<KIND>(v, parameter);
-                if (RESIDUAL || KIND != Activation::none) store(out + i, v);
-                if (TOTAL) {
-                    const Doubles wide = widen(v);
-                    store(total + i, first ? wide : load(total + i) + wide);
-                    max_abs[lane] = larger(max_abs[lane], magnitude(wide));
-                    squares[lane] += wide * wide;
-                }
-            };
-            for (Index i = 0; i < many; i += UNROLL * W) {
+    Doubles total[COUNT] = {}, residual_total[COUNT] = {};
+    float* out = layer.out + at;
+    const float* residual = layer.residual + at;
+    for (Index image = 0; image < layer.n; ++image, out += length, residual += length) {
 #pragma GCC unroll 4
-                for (int lane = 0; lane < UNROLL; ++lane) step(i + lane * W, lane);
+        for (int k = 0; k < COUNT; ++k) {
+            Floats v = load_floats(out + k * W);
+            if (RESIDUAL) {
+                const Floats r = load_floats(residual + k * W);
+                v += r;
+                if (TOTAL) residual_total[k] += widen(r);
             }
-            for (Index i = many; i < whole; i += W) step(i, 0);
-            for (Index i = whole; i < count; ++i) {
-                float v = out[i];
-                if (RESIDUAL) {
-                    v += residual[i];
-                    if (verify) residual_sums[i] = first ? residual[i] : residual_sums[i] + residual[i];
-                }
-                out[i] = v = activate<KIND>(v, layer.parameter);
-                if (TOTAL) {
-                    const double wide = v;
-                    total[i] = first ? wide : total[i] + wide;
-                    tail_max = larger(tail_max, magnitude(wide));
-                    tail_squares += wide * wide;
-                }
+            v = activate<KIND>(v, parameter);
+            if (RESIDUAL || KIND != Activation::none) store(out + k * W, v);
+            if (TOTAL) {
+                const Doubles wide = widen(v);
+                total[k] += wide;
+                stats.max_abs[k] = larger(stats.max_abs[k], magnitude(v));
+                stats.squares[k] += wide * wide;
             }
-        }
-        if (TOTAL) {
-            for (Index i = 0; i < whole; i += W) {
-                const int lane = i / W % UNROLL;
-                const Doubles v = load(total + i);
-                total_max[lane] = larger(total_max[lane], magnitude(v));
-                total_squares[lane] += v * v;
-            }
-            for (Index i = whole; i < count; ++i) {
-                tail_total_max = larger(tail_total_max, magnitude(total[i]));
-                tail_total_squares += total[i] * total[i];
-            }
-        }
-        if (verify) {
-            Index different = 0;
-            for (Index i = 0; i < count; ++i) different += residual_sums[i] != layer.residual_total[low + i];
-            if (different) part->residual_intact = false;
         }
     }
     if (!TOTAL) return;
-    for (int lane = 0; lane < UNROLL; ++lane) {
-        for (Index i = 0; i < W; ++i) {
-            tail_max = larger(tail_max, max_abs[lane][i]);
-            tail_total_max = larger(tail_total_max, total_max[lane][i]);
-        }
-        tail_squares += sum(squares[lane]);
-        tail_total_squares += sum(total_squares[lane]);
+#pragma GCC unroll 4
+    for (int k = 0; k < COUNT; ++k) {
+        store(layer.total + at + k * W, total[k]);
+        stats.total_max[k] = larger(stats.total_max[k], magnitude(total[k]));
+        stats.total_squares[k] += total[k] * total[k];
+        if (RESIDUAL && verify) different |= residual_total[k] != load(layer.residual_total + at + k * W);
     }
-    BatchStats& stats = part->stats;
-    stats.max_abs = larger(stats.max_abs, tail_max);
-    stats.sum_squares += tail_squares;
-    stats.total_max_abs = larger(stats.total_max_abs, tail_total_max);
-    stats.total_squares += tail_total_squares;
 }
 
-using Run = void (*)(const Layer&, Index, Index, double*, LayerPart*);
+// Elements [begin, end) of every image.
+template <Activation KIND, bool RESIDUAL, bool TOTAL>
+void finish_run(const Layer& layer, Index begin, Index end, LayerPart* part) {
+    const Index length = layer.positions * layer.m;
+    const bool verify = RESIDUAL && TOTAL && layer.residual_total;
+    RunStats vectors;
+    Bits different = {};
+    BatchStats& stats = part->stats;
+    Index at = begin;
+    for (; at + UNROLL * W <= end; at += UNROLL * W)
+        finish_vectors<KIND, RESIDUAL, TOTAL, UNROLL>(layer, at, length, verify, vectors, different);
+    for (; at + W <= end; at += W)
+        finish_vectors<KIND, RESIDUAL, TOTAL, 1>(layer, at, length, verify, vectors, different);
+    for (; at < end; ++at) {
+        double total = 0, residual_total = 0;
+        for (Index image = 0; image < layer.n; ++image) {
+            float v = layer.out[image * length + at];
+            if (RESIDUAL) {
+                const float r = layer.residual[image * length + at];
+                v += r;
+                residual_total += r;
+            }
+            v = activate<KIND>(v, layer.parameter);
+            layer.out[image * length + at] = v;
+            const double wide = v;
+            total += wide;
+            stats.max_abs = larger(stats.max_abs, magnitude(wide));
+            stats.sum_squares += wide * wide;
+        }
+        if (TOTAL) {
+            layer.total[at] = total;
+            stats.total_max_abs = larger(stats.total_max_abs, magnitude(total));
+            stats.total_squares += total * total;
+        }
+        if (verify && residual_total != layer.residual_total[at]) part->residual_intact = false;
+    }
+    for (int k = 0; k < UNROLL; ++k) {
+        for (Index lane = 0; lane < W; ++lane) {
+            stats.max_abs = larger(stats.max_abs, double(vectors.max_abs[k][lane]));
+            stats.total_max_abs = larger(stats.total_max_abs, vectors.total_max[k][lane]);
+        }
+        stats.sum_squares += sum(vectors.squares[k]);
+        stats.total_squares += sum(vectors.total_squares[k]);
+    }
+    for (Index lane = 0; lane < W; ++lane)
+        if (different[lane]) part->residual_intact = false;
+}
+
+using Run = void (*)(const Layer&, Index, Index, LayerPart*);
 
 template <Activation KIND>
 Run run_of(const Layer& layer) {
@@ -391,7 +443,7 @@ void finish_layer(const Layer& layer, Index begin, Index end, double* scratch, L
     const Index m = layer.m, chunk = layer_chunk(layer), length = layer.positions * m;
     const bool writes = layer.residual || layer.total || layer.activation != Activation::none;
     const Run run = run_of(layer);
-    double *residual_sums = scratch, *sums = scratch + BLOCK, *over_batch = sums + chunk;
+    double *sums = scratch, *over_batch = sums + chunk;
     Index* violated = layer.violated + begin;
     for (Index low = begin; low < end; low += chunk) {
         const Index high = smaller(low + chunk, end), found = part->verdict.violations;
@@ -402,14 +454,14 @@ void finish_layer(const Layer& layer, Index begin, Index end, double* scratch, L
             compare(sums - low, layer.expected, layer.offset, layer.threshold, low, high, &part->verdict);
         }
         if (part->verdict.violations == found) {
-            if (writes) run(layer, low * m, high * m, residual_sums, part);
+            if (writes) run(layer, low * m, high * m, part);
             continue;
         }
         for (Index i = low; i < high; ++i) {
             if (!(magnitude(sums[i - low] - (layer.expected[i] + layer.offset)) <= layer.threshold))
                 *violated++ = i;
             else if (writes)
-                run(layer, i * m, (i + 1) * m, residual_sums, part);
+                run(layer, i * m, (i + 1) * m, part);
         }
     }
 }

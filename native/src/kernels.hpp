@@ -90,7 +90,7 @@ inline Index layer_chunk(const Layer& layer) {
     if (floats > line) floats = line;
     return floats > layer.m ? floats / layer.m : 1;
 }
-inline Index layer_scratch(const Layer& layer) { return layer_chunk(layer) * (layer.m + 1) + 2 * (1 << 11); }
+inline Index layer_scratch(const Layer& layer) { return layer_chunk(layer) * (layer.m + 1); }
 
 extern const Kernels kernels_scalar;
 #if HOLDFAST_NEON

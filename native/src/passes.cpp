@@ -12,7 +12,7 @@ namespace holdfast {
 namespace {
 
 // Below this many elements a thread costs more than it saves.
-constexpr Index WORTH_A_THREAD = 1 << 17;
+constexpr Index WORTH_A_THREAD = 1 << 15;
 
 Index part_begin(int part, Index count, int threads, Index grain = 1) {
     const Index length = (count + threads * grain - 1) / (threads * grain) * grain;
