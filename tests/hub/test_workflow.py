@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.core.errors import ComponentError
-from holdfast.hub import find
+from holdfast.hub import find, run
 from holdfast.hub.workflow import load
 
 ADD = {"id": "add", "uses": "program:add", "with": {"a": 1}}
@@ -107,3 +107,21 @@ def test_skipped_steps_may_feed_optional_inputs_and_steps_of_the_same_condition(
         "workflow", "w", inputs=INPUTS, steps=[ADD | {"when": when}, double({"from": "add.sum"}, when=when)]
     )
     assert len(load(find("workflow:w")).steps) == 2
+
+
+def test_a_step_may_depend_on_an_input_being_given(toys, statuses):
+    toys.add()
+    steps = [adding({"from": "inputs.maybe"}) | {"when": {"input": "maybe", "given": True}}]
+    inputs = {"maybe": {"type": "integer", "optional": True, "default": None}}
+    toys.component("workflow", "w", inputs=inputs, steps=steps)
+    assert statuses(run("workflow:w")) == {"add": "skipped"}
+    assert run("workflow:w").steps[0].reasons == ["maybe is not given"]
+    assert statuses(run("workflow:w", {"maybe": 3})) == {"add": "ran"}
+
+
+def test_a_condition_says_one_thing(toys):
+    toys.add()
+    for when in ({"input": "a"}, {"input": "a", "equals": 1, "given": True}):
+        toys.component("workflow", "w", inputs=OPTIONAL, steps=[ADD | {"when": when}])
+        with pytest.raises(ComponentError, match="exactly one of 'equals' and 'given'"):
+            find("workflow:w")

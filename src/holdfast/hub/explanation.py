@@ -100,9 +100,10 @@ class _Forecast:
         return [self._step(step) for step in self.plan.steps]
 
     def _step(self, step: BoundStep) -> StepExplanation:
-        if step.when is not None and self.inputs[step.when.input] != step.when.equals:
+        unmet = step.when.unmet(self.inputs[step.when.input]) if step.when else None
+        if unmet is not None:
             self.outputs[step.id] = None
-            return self._explained(step, "skipped", [f"{step.when.input} is not {step.when.equals}"])
+            return self._explained(step, "skipped", [unmet])
         waiting_for = [name for name in step.needs if name in self.misses]
         if waiting_for:
             self.misses.add(step.id)

@@ -108,10 +108,23 @@ class From(Model):
 
 
 class When(Model):
-    """A step's condition: a workflow input equals a value."""
+    """A step's condition: a workflow input ``equals`` a value, or was ``given`` (is not null)."""
 
     input: str
-    equals: Any
+    equals: Any = None
+    given: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> When:
+        if ("equals" in self.model_fields_set) == (self.given is not None):
+            raise ValueError("give exactly one of 'equals' and 'given'")
+        return self
+
+    def unmet(self, value: Any) -> str | None:
+        """Why the step is skipped when the input is ``value``; None if it is not."""
+        if self.given:
+            return f"{self.input} is not given" if value is None else None
+        return None if value == self.equals else f"{self.input} is not {self.equals}"
 
 
 class Step(Model):

@@ -122,9 +122,10 @@ class _Runner:
             total = len(self.plan.steps)
             self.on_event(Event(kind, step.id, step.title, index, total, result.seconds, message))
 
-        if step.when is not None and self.inputs[step.when.input] != step.when.equals:
+        unmet = step.when.unmet(self.inputs[step.when.input]) if step.when else None
+        if unmet is not None:
             self.outputs[step.id] = None
-            result.reasons = [f"{step.when.input} is not {step.when.equals}"]
+            result.reasons = [unmet]
             tell("skipped", result.reasons[0])
             return
         start = perf_counter()

@@ -91,7 +91,8 @@ class Scope:
             raise ComponentError(place, expected=f"a value for {', '.join(missing)}", got="none")
         if step.when is not None:
             source = self._input(step.when.input, f"{place} condition")
-            self._literal(source, step.when.equals, f"{place} condition")
+            if not step.when.given:
+                self._literal(source, step.when.equals, f"{place} condition")
 
     def check_outputs(self) -> None:
         """Every declared output of the workflow exists."""
@@ -140,7 +141,8 @@ class Scope:
         offered: str
         if origin == "inputs":
             declared = self._input(name, place)
-            offered, maybe_null = declared.type, declared.optional
+            given = step.when is not None and step.when.given and step.when.input == name
+            offered, maybe_null = declared.type, declared.optional and not given
         else:
             self._output(source, place)
             condition = next(other.when for other in self.workflow.steps if other.id == origin)
