@@ -16,6 +16,23 @@ from holdfast.core import jsonl
 from holdfast.core.errors import FaultError
 from holdfast.core.result import Record
 from holdfast.stress import BitFlips, campaign
+from holdfast.stress.bits import flipped, read_words, write_words
+
+
+def number_of(tensor: Tensor, index: tuple[int, ...]) -> Tensor:
+    """The number of one element in row-major order, (1,)."""
+    return torch.arange(tensor.numel()).reshape(tensor.shape)[index].reshape(1)
+
+
+def read_element(tensor: Tensor, index: tuple[int, ...]) -> int:
+    """The bits of one element as an integer."""
+    return int(read_words(tensor, number_of(tensor, index)))
+
+
+def flip_element(tensor: Tensor, index: tuple[int, ...], bit: int) -> None:
+    """Invert one bit of one element in place."""
+    number = number_of(tensor, index)
+    write_words(tensor, number, flipped(read_words(tensor, number), bit))
 
 
 class ArrayStream:

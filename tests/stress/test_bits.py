@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stress_support import flip_element, read_element
 
 from holdfast.core.errors import UsageError
-from holdfast.stress.bits import bit_class, check_index, flip_element, read_element, select_bits, width
+from holdfast.stress.bits import bit_class, check_index, select_bits, width
 
 FORMATS = {
     "float64": (torch.float64, 64, 11),

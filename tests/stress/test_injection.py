@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from stress_support import GuardedNet, Net, make_net
+from stress_support import GuardedNet, Net, flip_element, make_net
 from torch import Tensor, nn
 
 from holdfast.core.errors import FaultError, UsageError
 from holdfast.stress import BitFlip, inject
-from holdfast.stress.bits import flip_element
 
 X = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
 CONV_OUTPUT = BitFlip("conv1", "output", (0, 3, 5, 7), 30)

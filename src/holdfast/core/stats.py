@@ -19,8 +19,11 @@ def _z(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Wilson score interval of a rate (Wilson 1927). Raises UsageError unless 0 <= successes <= n, n > 0."""
+def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
+    """Wilson score interval of a rate (Wilson 1927). Raises UsageError unless 0 <= successes <= n, n > 0.
+
+    Numbers that are not whole are effective ones, as weighted samples have them.
+    """
     if not 0 <= successes <= n or n == 0:
         raise UsageError("rate", expected="0 <= successes <= n with n > 0", got=f"{successes} of {n}")
     z = _z(level)

@@ -1,14 +1,15 @@
-"""Stress: bit flips, adversarial inputs, noise, dead channels, and the campaign that measures their harm."""
+"""Stress: soft errors, adversarial inputs, noise, dead channels, and the campaign that measures harm."""
 
 from holdfast.stress import campaign
 from holdfast.stress.attacks import FGSM, PGD
-from holdfast.stress.bitflip import BitFlip, from_json, to_json
-from holdfast.stress.flips import BitFlips, sample_faults
+from holdfast.stress.fault import BitFlip, Fault, FaultedTrial, from_json, to_json, trials_from_json
+from holdfast.stress.flips import BitFlips, Faults, sample_faults
 from holdfast.stress.injection import Injection, inject
 from holdfast.stress.masking import DeadChannels
 from holdfast.stress.noise import GaussianNoise
 from holdfast.stress.nothing import Nothing
 from holdfast.stress.registry import create, stressors
+from holdfast.stress.strata import plan_trials, trials_to_exclude
 
 __all__ = [
     "FGSM",
@@ -16,6 +17,9 @@ __all__ = [
     "BitFlip",
     "BitFlips",
     "DeadChannels",
+    "Fault",
+    "FaultedTrial",
+    "Faults",
     "GaussianNoise",
     "Injection",
     "Nothing",
@@ -23,7 +27,10 @@ __all__ = [
     "create",
     "from_json",
     "inject",
+    "plan_trials",
     "sample_faults",
     "stressors",
     "to_json",
+    "trials_from_json",
+    "trials_to_exclude",
 ]

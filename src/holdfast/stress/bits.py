@@ -80,24 +80,36 @@ def _select_bits(bits: str | tuple[int, ...], dtype: torch.dtype) -> tuple[int, 
     return tuple(bit for bit in range(width(dtype)) if bits in ("all", bit_class(dtype, bit)))
 
 
-def read_element(tensor: Tensor, index: tuple[int, ...]) -> int:
-    """The bits of one element as an integer."""
-    return int(_integer_view(tensor)[index])
+def read_words(tensor: Tensor, numbers: Tensor) -> Tensor:
+    """The bits of the elements with these ``numbers`` (E,), counted in row-major order, as integers (E,)."""
+    return _integer_view(tensor)[_positions(numbers, tensor.shape)]
 
 
-def write_element(tensor: Tensor, index: tuple[int, ...], value: int) -> None:
-    """Overwrite the bits of one element in place, unseen by autograd."""
+def write_words(tensor: Tensor, numbers: Tensor, words: Tensor) -> None:
+    """Overwrite the bits of elements in place, unseen by autograd; the inverse of ``read_words``."""
     # Inference mode allows the write whether or not the tensor was itself made in inference mode.
     with torch.inference_mode():
-        _integer_view(tensor)[index] = value
+        _integer_view(tensor)[_positions(numbers, tensor.shape)] = words
 
 
-def flip_element(tensor: Tensor, index: tuple[int, ...], bit: int) -> None:
-    """Invert one bit of one element in place, unseen by autograd; twice restores it exactly."""
-    mask = 1 << bit
-    if bit == width(tensor.dtype) - 1:
-        mask -= 1 << width(tensor.dtype)  # the sign bit alone, in two's complement
-    write_element(tensor, index, read_element(tensor, index) ^ mask)
+def flipped(words: Tensor, bit: int, burst: int = 1) -> Tensor:
+    """``words`` with ``burst`` adjacent bits from ``bit`` up inverted; twice restores them exactly."""
+    bits = torch.iinfo(words.dtype).bits
+    mask = ((1 << burst) - 1) << bit
+    return words ^ (mask - (1 << bits) if mask >> (bits - 1) else mask)  # in two's complement
+
+
+def as_word(value: float, dtype: torch.dtype) -> Tensor:
+    """The bits of ``value`` in ``dtype`` as an integer tensor (1,)."""
+    return torch.tensor([value], dtype=dtype).view(_format(dtype).integer)
+
+
+def random_words(count: int, dtype: torch.dtype, seed: int) -> Tensor:
+    """``count`` words of uniformly random bits, to be read as ``dtype``."""
+    form = _format(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.iinfo(form.integer).min
+    return torch.randint(low, -low - 1, (count,), generator=generator, dtype=form.integer)
 
 
 def check_index(shape: torch.Size, index: tuple[int, ...], where: str) -> None:
@@ -105,6 +117,15 @@ def check_index(shape: torch.Size, index: tuple[int, ...], where: str) -> None:
     inside = len(index) == len(shape) and all(0 <= i < n for i, n in zip(index, shape, strict=True))
     if not inside:
         raise UsageError(f"index of {where}", expected=f"one element of shape {tuple(shape)}", got=index)
+
+
+def _positions(numbers: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
+    """Element ``numbers`` as one index tensor a dimension."""
+    positions = []
+    for size in reversed(shape):
+        positions.append(numbers % size)
+        numbers = numbers // size
+    return tuple(reversed(positions))
 
 
 def _integer_view(tensor: Tensor) -> Tensor:

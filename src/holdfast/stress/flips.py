@@ -1,38 +1,43 @@
-"""Bit flips as a stressor: random faults in a model, balanced over layers and bits."""
+"""Faults as stressors: random bit flips, and any other effect and pattern at any site."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
 from holdfast.core import seeding
 from holdfast.core.errors import UsageError
-from holdfast.core.protocols import SITES, Site, Stressed
+from holdfast.core.protocols import CHECKSUM_SITES, EVERY_CALL, SITES, Site, Stressed
 from holdfast.core.result import Label
-from holdfast.stress.bitflip import BitFlip
-from holdfast.stress.bits import Bits, bit_class, select_bits
-from holdfast.stress.injection import inject, unravel
+from holdfast.stress.bits import Bits, bit_class, select_bits, width
+from holdfast.stress.fault import BitFlip, Effect, Fault, Pattern, Storage, check_word
+from holdfast.stress.injection import inject
+from holdfast.stress.pattern import unravel
 from holdfast.stress.registry import stressors
 from holdfast.stress.sites import Place, places
+
+_SEEDS = 2**62
 
 
 def sample_fault(
     place: Place, bits: Bits, generator: Generator, *, bit: int | None = None, persistent: bool = False
-) -> BitFlip:
-    """Draw a fault uniformly over the elements of ``place`` and, unless ``bit`` is given, over ``bits``."""
-    if place.shape.numel() == 0:
-        raise UsageError(f"{place.site} of {place.layer!r}", expected="elements", got=tuple(place.shape))
-    flat = int(torch.randint(place.shape.numel(), (), generator=generator))
+) -> Fault:
+    """Draw a flip uniformly over the elements of ``place`` and, unless ``bit`` is given, over ``bits``.
+
+    The index stays open where the shape is not known yet.
+    """
+    if place.elements == 0:
+        raise UsageError(f"{place.site} of {place.layer!r}", expected="elements", got="none")
+    flat = int(torch.randint(place.elements or 1, (), generator=generator))
     chosen = select_bits(bits, place.dtype)
     drawn = chosen[int(torch.randint(len(chosen), (), generator=generator))]
-    return BitFlip(
-        place.layer, place.site, unravel(flat, place.shape), drawn if bit is None else bit, persistent
-    )
+    index = None if place.shape is None else unravel(flat, place.shape)
+    return BitFlip(place.layer, place.site, index, drawn if bit is None else bit, persistent)
 
 
 def sample_faults(
@@ -44,31 +49,103 @@ def sample_faults(
     layers: Sequence[str] | None = None,
     sites: Sequence[Site] = ("output",),
     bits: Bits = "all",
-) -> list[BitFlip]:
-    """Draw ``n`` faults: a layer and site uniformly, then an element and a bit of it uniformly.
+) -> list[Fault]:
+    """Draw ``n`` bit flips: a layer and site uniformly, then an element and a bit of it uniformly.
 
     ``x`` (N, ...) is an example input, which fixes the shapes. ``layers`` None: every layer with a weight
     matrix or kernel that ``model(x)`` calls. Raises UsageError for a layer that is none of these.
     """
-    found = [place for site in sites for place in _eligible(model, x, site, layers)]
+    found = [place for site in sites for place in eligible(model, x, site, layers)]
     drawn = (found[int(torch.randint(len(found), (), generator=generator))] for _ in range(n))
     return [sample_fault(place, bits, generator) for place in drawn]
 
 
-def _eligible(model: nn.Module, x: Tensor, site: Site, layers: Sequence[str] | None) -> list[Place]:
+def eligible(model: nn.Module, x: Tensor, site: Site, layers: Sequence[str] | None) -> list[Place]:
+    """The places where faults at ``site`` can strike, in the order of ``layers`` or of the model."""
     found = {place.layer: place for place in places(model, x) if place.site == site}
     if not found:
-        raise UsageError("bit flips", expected=f"a layer with a weight and a {site}", got="none")
+        remedy = "checksums are in protected models" if site in CHECKSUM_SITES else None
+        raise UsageError("faults", expected=f"a layer with a weight and a {site}", got="none", remedy=remedy)
     for name in layers or ():
         if name not in found:
             raise UsageError("unknown layer", expected=f"one of {', '.join(found)}", got=repr(name))
     return [found[name] for name in (found if layers is None else layers)]
 
 
+def turn_of(number: int, choices: int, seed: int, what: str) -> int:
+    """Item ``number`` of an endless sequence that runs through all choices before any repeats."""
+    rounds, position = divmod(number, choices)
+    return int(seeding.generator(seed, what, rounds).permutation(choices)[position])
+
+
+def triggers(faults: Sequence[Fault], model: nn.Module, x: Tensor, generator: Generator) -> list[Fault]:
+    """Output faults that make a protected model compute the checksums that ``faults`` are to damage.
+
+    One a fault in a checksum that is not in use at every call: the top exponent bit of an element in the same
+    layer; of a row for Co3 and of a column for Co4, which only RC and ClC look at.
+    """
+    found = []
+    for fault in faults:
+        if fault.site in CHECKSUM_SITES and fault.site not in EVERY_CALL:
+            (place,) = eligible(model, x, "output", [fault.layer])
+            flip = sample_fault(place, (width(place.dtype) - 2,), generator)
+            patterns: dict[str, Pattern] = {"co3": "row", "co4": "column"}
+            found.append(replace(flip, pattern=patterns.get(fault.site, "element")))
+    return found
+
+
+class Stratum(NamedTuple):
+    """One layer, site and bit (None: an effect other than a flip): faults within it are alike."""
+
+    place: Place
+    bit: int | None
+
+
+class _Faulty:
+    """What all stressors that inject faults have in common."""
+
+    judged_by: ClassVar[str] = "outcome"
+
+    def draw(self, model: nn.Module, x: Tensor, generator: Generator) -> list[Fault]:
+        """The faults of one trial."""
+        raise NotImplementedError
+
+    @contextmanager
+    def apply(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Iterator[Stressed]:
+        """Yield the damaged model; see ``inject``."""
+        faults = self.draw(model, x, generator)
+        beside = triggers(faults, model, x, generator)
+        labels = _labels(faults[0], model, x) if len(faults) == 1 else {}
+        seed = int(torch.randint(_SEEDS, (), generator=generator))
+        # A checksum that no rung asked for stays as it was: the trial tells what came of the trigger.
+        with inject(model, [*faults, *beside], seed=seed, must_fire=not beside) as injection:
+            yield Stressed(model, x, y, labels, injection)
+
+
+def _labels(fault: Fault, model: nn.Module, x: Tensor) -> dict[str, Label]:
+    place = next(p for p in places(model, x) if (p.layer, p.site) == (fault.layer, fault.site))
+    labels: dict[str, Label] = {"layer": fault.layer, "site": fault.site}
+    if place.elements is not None:
+        labels["elements"] = place.elements
+    if fault.index is not None:
+        labels["index"] = ",".join(map(str, fault.index))
+    if fault.bit is not None:
+        labels |= {"bit": fault.bit, "bit_class": bit_class(place.dtype, fault.bit)}
+    return labels
+
+
+def _frozen(stressor: Any, *names: str) -> None:
+    """Turn lists, as JSON has them, into tuples."""
+    for name in names:
+        value = getattr(stressor, name)
+        if value is not None and not isinstance(value, str):
+            object.__setattr__(stressor, name, tuple(value))
+
+
 @stressors.register("bit_flips")
 @dataclass(frozen=True)
-class BitFlips:
-    """``n`` random bit flips a trial at one ``site`` (weight, input or output), fp32 and other floats.
+class BitFlips(_Faulty):
+    """``n`` random bit flips a trial at one ``site``, fp32 and other floats.
 
     ``bits``: "exponent", "mantissa", "sign", "all", or a list of numbers; ``layers`` None: every layer with a
     weight matrix or kernel. An element is drawn uniformly from its layer's tensor. In a campaign layers and
@@ -84,20 +161,14 @@ class BitFlips:
     name: str = "bit_flips"
     turn: tuple[int, int] | None = field(default=None, repr=False)
     """Campaign seed and trial number, set by ``at_trial``."""
-    judged_by: ClassVar[str] = "outcome"
 
     def __post_init__(self) -> None:
-        if self.site not in SITES:
-            raise UsageError("fault site", expected=f"one of {', '.join(SITES)}", got=repr(self.site))
+        check_word("fault site", self.site, SITES)
         if self.n < 1:
             raise UsageError("flips a trial", expected="at least 1", got=self.n)
-        if not isinstance(self.bits, str):
-            object.__setattr__(self, "bits", tuple(self.bits))
-        if self.layers is not None:
-            object.__setattr__(self, "layers", tuple(self.layers))
-        select_bits(
-            self.bits, torch.float64
-        )  # a wrong word is told now; a bit too high when the dtype is known
+        _frozen(self, "bits", "layers")
+        # A wrong word is told now; a bit that is too high when the dtype is known.
+        select_bits(self.bits, torch.float64)
 
     @property
     def labels(self) -> dict[str, Label]:
@@ -109,43 +180,121 @@ class BitFlips:
         """This stressor for trial ``index`` of a campaign, layer and bit chosen by turns."""
         return replace(self, turn=(seed, index))
 
-    def draw(self, model: nn.Module, x: Tensor, generator: Generator) -> list[BitFlip]:
+    def draw(self, model: nn.Module, x: Tensor, generator: Generator) -> list[Fault]:
         """The faults of one trial."""
-        found = _eligible(model, x, self.site, self.layers)
+        found = eligible(model, x, self.site, self.layers)
         if self.turn is None:
-            return sample_faults(
+            faults = sample_faults(
                 model, x, generator, n=self.n, layers=self.layers, sites=(self.site,), bits=self.bits
             )
+            return [replace(fault, persistent=self.persistent) for fault in faults]
         seed, trial = self.turn
         faults = []
         for number in range(trial * self.n, (trial + 1) * self.n):
-            place = found[_turn(number, len(found), seed, "layers")]
+            place = found[turn_of(number, len(found), seed, "layers")]
             bits = select_bits(self.bits, place.dtype)
-            bit = bits[_turn(number, len(bits), seed, "bits")]
-            faults.append(sample_fault(place, self.bits, generator, bit=bit))
+            bit = bits[turn_of(number, len(bits), seed, "bits")]
+            faults.append(sample_fault(place, self.bits, generator, bit=bit, persistent=self.persistent))
         return faults
 
-    @contextmanager
-    def apply(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Iterator[Stressed]:
-        """Yield the damaged model; see ``inject``."""
-        faults = [replace(fault, persistent=self.persistent) for fault in self.draw(model, x, generator)]
-        labels = self._labels(faults[0], model, x) if self.n == 1 else {}
-        with inject(model, faults):
-            yield Stressed(model, x, y, labels)
 
-    def _labels(self, fault: BitFlip, model: nn.Module, x: Tensor) -> dict[str, Label]:
-        place = next(p for p in places(model, x) if (p.layer, p.site) == (fault.layer, fault.site))
-        assert fault.bit is not None
-        assert fault.index is not None
-        return {
-            "layer": fault.layer,
-            "index": ",".join(map(str, fault.index)),
-            "bit": fault.bit,
-            "bit_class": bit_class(place.dtype, fault.bit),
-        }
+@stressors.register("faults")
+@dataclass(frozen=True)
+class Faults(_Faulty):
+    """``n`` random faults a trial at any ``sites``, with any effect and pattern (see ``Fault``).
 
+    ``bits`` and ``layers`` as in ``BitFlips``; with an effect other than ``flip`` there are no bits. In a
+    campaign the strata (layer, site, bit) take turns: each meets every trial count within one, in an order
+    drawn from the seed. Totals are means over strata with equal weights; ``pooled_`` metrics weight each
+    stratum by its exposure, the number of elements that it may hit. ``by_stratum`` adds the rates of every
+    single stratum. Raises UsageError for options that name nothing.
+    """
 
-def _turn(number: int, choices: int, seed: int, what: str) -> int:
-    """Item ``number`` of an endless sequence that runs through all choices before any repeats."""
-    rounds, position = divmod(number, choices)
-    return int(seeding.generator(seed, what, rounds).permutation(choices)[position])
+    sites: tuple[Site, ...] = ("output",)
+    bits: Bits = "all"
+    layers: tuple[str, ...] | None = None
+    n: int = 1
+    persistent: bool = False
+    effect: Effect = "flip"
+    burst: int = 1
+    pattern: Pattern = "element"
+    extent: int = 1
+    storage: Storage = "both"
+    by_stratum: bool = False
+    name: str = "faults"
+    turn: tuple[int, int] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", (self.sites,) if isinstance(self.sites, str) else tuple(self.sites))
+        if not self.sites or self.n < 1:
+            raise UsageError("faults", expected="at least one site and one fault", got=(self.sites, self.n))
+        _frozen(self, "bits", "layers")
+        select_bits(self.bits, torch.float64)
+        check_word("effect", self.effect, get_args(Effect))
+        for site in self.sites:
+            replace(self._plain(""), site=site)  # raises for what a Fault does not take
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        """What all trials have in common, options that are not as by default included."""
+        labels: dict[str, Label] = {"sites": ",".join(self.sites), "effect": self.effect, "faults": self.n}
+        if self.effect == "flip":
+            labels["bits"] = self.bits if isinstance(self.bits, str) else ",".join(map(str, self.bits))
+        if len(self.sites) == 1:
+            labels["site"] = self.sites[0]
+        usual = {"burst": 1, "pattern": "element", "extent": 1, "persistent": False, "storage": "both"}
+        labels |= {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
+        return labels
+
+    @property
+    def breakdowns(self) -> tuple[tuple[str, ...], ...]:
+        """The labels by which records break the trials down."""
+        several = (("site",),) if len(self.sites) > 1 else ()
+        stratum = (("layer", "site", "bit") if self.effect == "flip" else ("layer", "site"),)
+        return (("layer",), *several, ("bit",), ("bit_class",), *(stratum if self.by_stratum else ()))
+
+    def at_trial(self, index: int, seed: int) -> Faults:
+        """This stressor for trial ``index`` of a campaign, whose stratum it names."""
+        return replace(self, turn=(seed, index))
+
+    def strata(self, model: nn.Module, x: Tensor) -> list[Stratum]:
+        """All strata, given an example input ``x`` (N, ...)."""
+        found = [place for site in self.sites for place in eligible(model, x, site, self.layers)]
+        if self.effect != "flip":
+            return [Stratum(place, None) for place in found]
+        return [Stratum(place, bit) for place in found for bit in self._bits(place.dtype)]
+
+    def draw(self, model: nn.Module, x: Tensor, generator: Generator) -> list[Fault]:
+        """The faults of one trial."""
+        strata = self.strata(model, x)
+        faults = []
+        for number in range(self.n):
+            if self.turn is None:
+                chosen = int(torch.randint(len(strata), (), generator=generator))
+            else:
+                seed, trial = self.turn
+                chosen = turn_of(trial * self.n + number, len(strata), seed, "strata")
+            place, bit = strata[chosen]
+            index = sample_fault(place, "all", generator).index
+            fault = replace(self._plain(place.layer), site=place.site, index=index, bit=bit)
+            if self.effect == "random":
+                fault = replace(fault, seed=int(torch.randint(_SEEDS, (), generator=generator)))
+            faults.append(fault)
+        return faults
+
+    def _bits(self, dtype: torch.dtype) -> list[int]:
+        fitting = [bit for bit in select_bits(self.bits, dtype) if bit + self.burst <= width(dtype)]
+        if not fitting:
+            raise UsageError("burst", expected=f"one that fits {dtype} from bits {self.bits}", got=self.burst)
+        return fitting
+
+    def _plain(self, layer: str) -> Fault:
+        return Fault(
+            layer,
+            persistent=self.persistent,
+            effect=self.effect,
+            burst=self.burst,
+            pattern=self.pattern,
+            extent=self.extent,
+            storage=self.storage,
+        )

@@ -9,15 +9,19 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
-Outcome = Literal["masked", "corrected", "detected", "sdc", "critical", "crash", "answered"]
+Outcome = Literal[
+    "masked", "corrected", "recomputed", "detected", "sdc", "critical", "crash", "hang", "answered"
+]
 """What one trial came to:
 
 - ``masked``: the output equals the clean one, and the model reported nothing.
 - ``corrected``: the model reported events, corrected all of them, and the output equals the clean one.
+- ``recomputed``: the same, but something had to be computed again.
 - ``detected``: the model refused to answer (FaultError), or reported an event that it did not correct.
 - ``sdc``: silent data corruption: the output differs, and nobody noticed, or it was "corrected" wrongly.
 - ``critical``: an sdc that changed a decision (argmax of a sample) or made an output non-finite.
 - ``crash``: any other exception in the model, or the death of its process.
+- ``hang``: no answer within the time limit.
 - ``answered``: a run without a fault (its input was harmed, or nothing), and without an alarm.
 
 Without a fault, ``detected`` is a false alarm.
@@ -29,6 +33,9 @@ TOLERANCE: Final = 1e-5
 A corrected layer sums in another order than a clean one, which moves the output by a few units of rounding;
 without correction an unharmed run repeats the clean one bit for bit.
 """
+
+
+_COMPUTED_AGAIN = ("recomputed", "rerun")
 
 
 def equal(output: Tensor, clean: Tensor, tolerance: float = TOLERANCE) -> bool:
@@ -84,6 +91,11 @@ def action(event: Any) -> str:
     return str(_field(event, "action") or "unknown")
 
 
+def recovery(event: Any) -> str:
+    """What made a corrected event right: the rung where the model names one, else the action."""
+    return str(_field(event, "scheme") or action(event))
+
+
 def _field(event: Any, name: str) -> Any:
     return event.get(name) if isinstance(event, Mapping) else getattr(event, name, None)
 
@@ -93,6 +105,8 @@ def judge(output: Tensor, clean: Tensor, events: Sequence[Any]) -> Outcome:
     if not all(corrected(event) for event in events):
         return "detected"
     if equal(output, clean):
+        if any(action(event) in _COMPUTED_AGAIN for event in events):
+            return "recomputed"
         return "corrected" if events else "masked"
     if output.shape != clean.shape or not torch.equal(torch.isfinite(output), torch.isfinite(clean)):
         return "critical"

@@ -12,17 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.errors import UsageError
-from holdfast.core.protocols import SITES, Site, effective_weight, fault_site, named_layers
+from holdfast.core.protocols import (
+    CHECKSUM_SITES,
+    EVERY_CALL,
+    SITES,
+    Checksummed,
+    Site,
+    Tapped,
+    effective_weight,
+    fault_site,
+    named_layers,
+)
+from holdfast.stress.accumulator import accumulates, accumulator_dtype
 
 
 @dataclass(frozen=True)
 class Place:
-    """Shape and number type of one site of one layer."""
+    """Shape and number type of one site of one layer; no shape for a checksum that a fault has to call up."""
 
     layer: str
     site: Site
-    shape: torch.Size
+    shape: torch.Size | None
     dtype: torch.dtype
+
+    @property
+    def elements(self) -> int | None:
+        """Number of elements that may be hit; None where it is unknown."""
+        return None if self.shape is None else self.shape.numel()
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
@@ -57,6 +73,12 @@ def weight_storage(layer: nn.Module, name: str) -> Tensor:
             remedy="inject into its input or output",
         )
     return weight
+
+
+def tapped_guard(model: nn.Module) -> Tapped | None:
+    """Who hands out the checksums of ``model``; None if it has none."""
+    guard = model.guard if isinstance(model, Checksummed) else None
+    return guard if isinstance(guard, Tapped) else None
 
 
 def first_tensor(values: Any) -> Tensor | None:
@@ -102,14 +124,31 @@ def _observe(model: nn.Module, x: Tensor) -> Iterator[Place]:
             note(name, "weight", weight_storage(layer, name))
             note(name, "input", (args, kwargs))
             note(name, "output", output)
+            result = first_tensor(output)
+            if accumulates(layer) and result is not None and result.is_floating_point():
+                place = Place(name, "accumulator", result.shape, accumulator_dtype(result.dtype))
+                seen.setdefault((name, "accumulator"), place)
 
         return hook
 
+    def tap(name: str, site: str, values: Any) -> None:
+        for known in CHECKSUM_SITES:
+            if known == site:
+                note(name, known, values)
+            elif known not in EVERY_CALL:
+                seen.setdefault((name, known), Place(name, known, None, values.dtype))
+
     handles = [layer.register_forward_hook(observer(n), with_kwargs=True) for n, layer in weighted]
+    guard = tapped_guard(model)
+    former = guard.tap if guard is not None else None
     try:
+        if guard is not None:
+            guard.tap = tap
         with evaluating(model), torch.no_grad():
             model(x)
     finally:
+        if guard is not None:
+            guard.tap = former
         for handle in handles:
             handle.remove()
     for name, _ in weighted:

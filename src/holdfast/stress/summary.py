@@ -1,11 +1,14 @@
 """From finished trials to records: rates with Wilson intervals, accuracy, ROC-AUC with DeLong intervals.
 
-Metrics of faults: ``masked_rate``, ``corrected_rate``, ``detected_rate``, ``sdc_rate`` (critical ones
-included), ``critical_sdc_rate``, ``crash_rate``, over all trials and, where each trial is one flip, over
-those of each ``layer``, ``bit`` and ``bit_class`` (named in the labels; totals have none of these), and
-``accuracy`` beside ``clean_accuracy`` over the trials that gave an answer. Metrics of harmed inputs:
-``accuracy``, ``auc`` (two classes), their ``clean_`` counterparts over the same samples, ``false_alarm_rate``
-and ``crash_rate``. Without harm: ``false_alarm_rate`` and ``crash_rate``.
+Metrics of faults: ``masked_rate``, ``corrected_rate`` (recomputed ones included), ``recomputed_rate``,
+``detected_rate``, ``sdc_rate`` (critical ones included), ``critical_sdc_rate``, ``crash_rate``,
+``hang_rate``, over all trials and, where each trial is one fault, over those of each ``layer``, ``bit`` and
+``bit_class`` (named in the labels; totals have none of these), and ``accuracy`` beside ``clean_accuracy``
+over the trials that gave an answer. ``recovered_by_rate``: the share of trials in which the rung in the
+label ``rung`` put something right. ``pooled_``: the same rates over strata (layer, site, bit) weighted by
+their exposure, the number of elements that a fault may hit (``strata.pooled``). Metrics of harmed inputs:
+``accuracy``, ``auc`` (two classes), their ``clean_`` counterparts over the same samples,
+``false_alarm_rate`` and ``crash_rate``. Without harm: ``false_alarm_rate`` and ``crash_rate``.
 """
 
 from __future__ import annotations
@@ -19,21 +22,25 @@ import numpy as np
 from holdfast.core import seeding, stats
 from holdfast.core.protocols import Stressor
 from holdfast.core.result import Direction, Interval, Label, Record
+from holdfast.stress.strata import Stratum, pooled
 from holdfast.stress.trial import Line, judged_by
 
 _FAULT_RATES: Final[dict[str, tuple[tuple[str, ...], Direction]]] = {
     "masked_rate": (("masked",), "none"),
-    "corrected_rate": (("corrected",), "higher"),
+    "corrected_rate": (("corrected", "recomputed"), "higher"),
+    "recomputed_rate": (("recomputed",), "none"),
     "detected_rate": (("detected",), "none"),
     "sdc_rate": (("sdc", "critical"), "lower"),
     "critical_sdc_rate": (("critical",), "lower"),
     "crash_rate": (("crash",), "lower"),
+    "hang_rate": (("hang",), "lower"),
 }
 _QUIET_RATES: Final[dict[str, tuple[tuple[str, ...], Direction]]] = {
-    "false_alarm_rate": (("detected", "corrected"), "lower"),
-    "crash_rate": (("crash",), "lower"),
+    "false_alarm_rate": (("detected", "corrected", "recomputed"), "lower"),
+    "crash_rate": (("crash", "hang"), "lower"),
 }
-_BREAKDOWNS = ("layer", "bit", "bit_class")
+_BREAKDOWNS = (("layer",), ("bit",), ("bit_class",))
+_STRATUM = ("layer", "site", "bit")
 _RESAMPLES = 1000
 
 Group = tuple[tuple[str, Label], ...]
@@ -43,21 +50,32 @@ Group = tuple[tuple[str, Label], ...]
 class Tally:
     """The trials of one stressor, folded as they are read; small whatever their number."""
 
-    def __init__(self) -> None:
+    def __init__(self, breakdowns: Sequence[tuple[str, ...]] = _BREAKDOWNS) -> None:
+        self.breakdowns = breakdowns
         self.outcomes: dict[Group, Counter[str]] = defaultdict(Counter)
+        self.strata: dict[Group, Stratum] = {}
+        self.recovered: Counter[str] = Counter()
         self.right: dict[int, tuple[int, int, int]] = {}
         self.samples: dict[int, Mapping[str, Sequence[Any]]] = {}
 
     def add(self, line: Line) -> None:
         """Count one trial."""
         labels = line.get("labels", {})
-        groups: list[Group] = [(), *(((name, labels[name]),) for name in _BREAKDOWNS if name in labels)]
-        for group in groups:
-            self.outcomes[group][line["outcome"]] += 1
+        fitting = [names for names in self.breakdowns if all(name in labels for name in names)]
+        for names in [(), *fitting]:
+            self.outcomes[_group(labels, names)][line["outcome"]] += 1
+        if "elements" in labels:
+            stratum = _group(labels, _STRATUM)
+            self.strata.setdefault(stratum, Stratum(labels["elements"])).outcomes[line["outcome"]] += 1
+        self.recovered.update(line.get("recovered_by", ()))
         if "right" in line:
             self.right[line["trial"]] = (line["right"], line["clean_right"], line["n"])
         if "samples" in line:
             self.samples[line["trial"]] = line["samples"]
+
+
+def _group(labels: Mapping[str, Label], names: Sequence[str]) -> Group:
+    return tuple((name, labels[name]) for name in names if name in labels)
 
 
 def records(
@@ -70,7 +88,9 @@ def records(
     labels: Mapping[str, Label],
 ) -> list[Record]:
     """The records of a campaign; they do not depend on the order of ``lines``."""
-    tallies = {key: Tally() for key in stressors}
+    tallies = {
+        key: Tally(getattr(stressor, "breakdowns", _BREAKDOWNS)) for key, stressor in stressors.items()
+    }
     for line in lines:
         tallies[line["stressor"]].add(line)
     two = (classes if isinstance(classes, int) else len(classes)) == 2
@@ -81,6 +101,9 @@ def records(
         about = _About({"seed": seed, "simulated": simulated}, own)
         found += list(_rates(tally, _FAULT_RATES if kind == "outcome" else _QUIET_RATES, about))
         if kind == "outcome":
+            found += list(_recovered(tally, about))
+            if hasattr(stressor, "strata"):
+                found += list(_pooled(tally, about))
             found += list(_fault_accuracy(tally, about, seed))
         elif kind == "quality":
             found += list(_quality(tally, about, two))
@@ -119,8 +142,11 @@ class _About:
 def _rates(
     tally: Tally, rates: Mapping[str, tuple[tuple[str, ...], Direction]], about: _About
 ) -> Iterator[Record]:
+    names = [(), *tally.breakdowns]
+
     def order(group: Group) -> tuple[Any, ...]:
-        return tuple((_BREAKDOWNS.index(name), str(type(value)), value) for name, value in group)
+        which = names.index(tuple(name for name, _ in group))
+        return which, tuple((str(type(value)), value) for _, value in group)
 
     for group in sorted(tally.outcomes, key=order):
         counts = tally.outcomes[group]
@@ -128,6 +154,22 @@ def _rates(
         for metric, (outcomes, direction) in rates.items():
             hits = sum(counts[outcome] for outcome in outcomes)
             yield about.record(metric, hits / n, direction, n, stats.wilson(hits, n), group)
+
+
+def _recovered(tally: Tally, about: _About) -> Iterator[Record]:
+    n = tally.outcomes[()].total()
+    for rung, hits in sorted(tally.recovered.items()):
+        group = (("rung", rung),)
+        yield about.record("recovered_by_rate", hits / n, "none", n, stats.wilson(hits, n), group)
+
+
+def _pooled(tally: Tally, about: _About) -> Iterator[Record]:
+    if not tally.strata:
+        return
+    n = sum(stratum.trials for stratum in tally.strata.values())
+    for metric, (outcomes, direction) in _FAULT_RATES.items():
+        rate, interval = pooled(tally.strata.values(), outcomes)
+        yield about.record(f"pooled_{metric}", rate, direction, n, interval)
 
 
 def _fault_accuracy(tally: Tally, about: _About, seed: int) -> Iterator[Record]:

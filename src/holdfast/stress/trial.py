@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from holdfast.core import seeding
 from holdfast.core.errors import FaultError, HoldfastError, UsageError
 from holdfast.core.protocols import Protected, Stressor
-from holdfast.stress.outcome import action, binary_scores, decisions, deviation, judge
+from holdfast.stress.outcome import action, binary_scores, corrected, decisions, deviation, judge, recovery
 from holdfast.stress.sites import evaluating, first_tensor
 
 _MESSAGE_LENGTH = 300
@@ -97,24 +97,28 @@ class Laboratory:
         line: Line = {"trial": trial, "batch": batch}
         if self._protected is not None:
             self._protected.clear_events()
-        answering = False
+        answering, injection = False, None
         try:
             with acting.apply(self.model, reference.x, reference.y, generator) as stressed:
                 line["labels"] = dict(stressed.labels)
+                injection = stressed.injection
                 answering = True
                 output = _forward(stressed.model, stressed.x)
                 answering = False
         except FaultError as error:
-            return {**line, "outcome": "detected", "message": str(error)[:_MESSAGE_LENGTH]}
+            verdict: Line = {"outcome": "detected", "message": str(error)[:_MESSAGE_LENGTH]}
         except Exception as error:
             if isinstance(error, HoldfastError) and not answering:
                 raise  # the stressor's own words: it cannot be applied as described
             message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
-            return {**line, "outcome": "crash", "message": message}
-        events = list(self._protected.events) if self._protected is not None else []
-        if events:
-            line["actions"] = sorted({action(event) for event in events})
-        return line | _verdict(judged_by(stressor), reference, output, events)
+            verdict = {"outcome": "crash", "message": message}
+        else:
+            events = list(self._protected.events) if self._protected is not None else []
+            if events:
+                line["actions"] = sorted({action(event) for event in events})
+                line["recovered_by"] = sorted({recovery(event) for event in events if corrected(event)})
+            verdict = _verdict(judged_by(stressor), reference, output, events)
+        return line | _struck(injection) | verdict
 
     def _clean(self, batch: int) -> _Reference:
         if self._reference is None or self._reference.number != batch:
@@ -135,6 +139,14 @@ class Laboratory:
             except RuntimeError:  # the model takes views that only the usual layout allows
                 self._channels_last = False
         return laid_out if self._channels_last else x
+
+
+def _struck(injection: Any) -> Line:
+    """The faults of the trial, everything drawn filled in; those that never struck are left out."""
+    if injection is None:
+        return {}
+    pairs = zip(injection.faults, injection.fired, strict=True)
+    return {"faults": [fault.to_dict() for fault, fired in pairs if fired]}
 
 
 def _forward(model: nn.Module, x: Tensor) -> Tensor:
