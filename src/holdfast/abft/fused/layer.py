@@ -181,6 +181,14 @@ class FusedLayer:
 
     # ---- weights -------------------------------------------------------------------------------------------
 
+    def packed_weight(self) -> Tensor:
+        """The weights that compute, (M, C/groups, *kernel): a copy in the ordinary layout."""
+        return self.packed.dense()
+
+    def damage_packed_weight(self, index: tuple[int, ...], bits: int) -> None:
+        """Give element ``index`` of the weights that compute the float32 with the pattern ``bits``."""
+        self.packed.damage(index, bits)
+
     def repair_weights(self) -> str:
         """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
         done = self.protected.repair_weights()

@@ -28,12 +28,14 @@ class Packed:
         self.weight: Any = None
         self.bias: Tensor | None = None
         self._marks = (0, 0)
+        self._struck: Tensor | None = None
 
     def ready(self, space: tuple[int, ...]) -> Any:
         """The packed weight, for inputs of about the size ``space``."""
         if self.weight is None:
             weight, bias = self._source()
-            self._pack(weight, bias, space)
+            self._pack(weight if self._struck is None else self._struck, bias, space)
+            self._struck = None
             self._marks = crc(weight), 0 if bias is None else crc(bias)
         return self.weight
 
@@ -79,11 +81,20 @@ class Packed:
             return True
         return self._marks == (crc(self.dense()), 0 if self.bias is None else crc(self.bias))
 
-    def damage(self, index: tuple[int, ...], bits: int) -> None:
-        """Give element ``index`` of the weight that computes the float32 with the pattern ``bits``.
+    # ---- for fault campaigns: ``core.protocols.WeightStore`` -------------------------------------------------
 
-        For fault campaigns. The marks stay, so ``intact`` finds it.
-        """
-        dense = self.dense().contiguous()
-        dense.view(torch.int32)[index] = bits - (1 << 32) if bits >= 1 << 31 else bits
-        self._pack(dense, self.bias, self._space)
+    def read(self) -> Tensor:
+        """A copy of the weights that compute."""
+        return self.dense()
+
+    def write(self, weight: Tensor) -> None:
+        """Compute with ``weight`` from now on, as if memory had changed; ``intact`` tells."""
+        if self.weight is None:
+            self._struck = weight
+        else:
+            self._pack(weight, self.bias, self._space)
+
+    def restore(self) -> None:
+        """Undo all writes."""
+        self._struck = None
+        self.drop()
