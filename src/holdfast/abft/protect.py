@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from holdfast.abft.calibration import calibrate
 from holdfast.abft.checked import Checked
 from holdfast.abft.events import ON_FAULT, Event, Guard, OnFault
+from holdfast.abft.fused import FastPath, Packed
 from holdfast.abft.layers import ProtectedConv, ProtectedLayer, ProtectedLinear
 from holdfast.abft.plan import PlanBook
 from holdfast.abft.sensitivity import Sensitivity, sensitivity
@@ -55,9 +56,11 @@ class Protected(Transparent):
         pristine: Pristine,
         plans: PlanBook | None,
         example: Any,
+        fuse: bool,
     ) -> None:
         super().__init__(model)
         self.plans = plans
+        self.fast = FastPath(model, guard) if fuse else None
         self._example = (example,)
         self.guard = guard
         self.protected_layers = [layer.name for layer in layers]
@@ -84,6 +87,16 @@ class Protected(Transparent):
         for layer in self.layers():
             layer.refresh()
         self.keeper.refresh()
+        self._renewed()
+
+    def _renewed(self) -> None:
+        """Weights or thresholds have changed: what was derived from them is stale."""
+        if self.fast is not None:
+            self.fast.drop()
+
+    def computing_weights(self, layer: str) -> Packed | None:
+        """The prepacked copy that computes in place of the weight of ``layer``; None where that computes."""
+        return None if self.fast is None else self.fast.packed(layer)
 
     def verify_weights(self, *, repair: bool = True) -> list[WeightFault]:
         """Compare every parameter and buffer, bit for bit, with what was protected; reload what differs.
@@ -91,8 +104,11 @@ class Protected(Transparent):
         Raises WeightsChanged for a change that was no fault (see ``refresh``).
         """
         if repair:
-            return self.keeper.repair()
-        return [WeightFault(name, None, False) for name in self.keeper.damaged()]
+            found = self.keeper.repair()
+        else:
+            found = [WeightFault(name, None, False) for name in self.keeper.damaged()]
+        copies = [] if self.fast is None else self.fast.verify_weights(repair=repair)
+        return [*found, *(WeightFault(f"{name} (packed copy)", None, repair) for name in copies)]
 
     def sensitivity(self, example: Any = None) -> list[Sensitivity]:
         """For every layer the threshold and the lowest bit whose flip is certainly caught.
@@ -104,7 +120,9 @@ class Protected(Transparent):
 
     def calibrate(self, example: Any = None) -> dict[str, float]:
         """Set the thresholds from fault-free runs on ``example``; see ``abft.calibration``."""
-        return calibrate(self, self._example_or(example))
+        factors = calibrate(self, self._example_or(example))
+        self._renewed()
+        return factors
 
     def checked(self) -> Checked:
         """The model as one that torch.export takes: it returns (output, deviations) and corrects nothing."""
@@ -130,6 +148,7 @@ class Protected(Transparent):
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
         self.keeper.refresh()
+        self._renewed()
         return self
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -157,6 +176,10 @@ class Protected(Transparent):
             return out
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
+        guard, fast = self.guard, self.fast
+        watched = guard.watch is not None or guard.capture is not None
+        if fast is not None and not watched and fast.applies(args, kwargs):
+            return fast(*args)
         return self.fault_site(*args, **kwargs)
 
 
@@ -184,8 +207,10 @@ def protect(
     forward hook of a layer does to its output counts as damage. ``plan``: which rungs a layer may use, from
     times measured at the first call of each input shape (``auto``), kept in a file (a path; made if there is
     none), or all (None). ``threshold``: ``analytic`` (``abft.threshold``), or ``calibrated`` on ``example``,
-    a batch or batches (``abft.calibration``). ``pristine``: where damaged weights are reloaded from
-    (``weights.Keeper``). Weights changed on purpose need ``.refresh()``.
+    a batch or batches (``abft.calibration``). ``fuse``: where torch.fx can trace the model and no gradient is
+    asked for, compute convolutions from prepacked weights and finish each in the pass that checks it
+    (``abft.fused``); outputs then differ from the plain model's by rounding. ``pristine``: where damaged
+    weights are reloaded from (``weights.Keeper``). Weights changed on purpose need ``.refresh()``.
 
     Raises UsageError for other values, for something that is no eager ``nn.Module``, and for a model that is
     already protected.
@@ -227,7 +252,8 @@ def protect(
     book = None
     if plan is not None and on_fault == "correct":
         book = PlanBook(layers, None if plan == "auto" else Path(plan))
-    protected = Protected(wrappers.get(twin, twin), guard, layers, skipped, pristine, book, example).eval()
+    computing = wrappers.get(twin, twin)
+    protected = Protected(computing, guard, layers, skipped, pristine, book, example, fuse).eval()
     if threshold == "calibrated":
         protected.calibrate()
     return protected

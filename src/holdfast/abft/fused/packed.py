@@ -81,7 +81,13 @@ class Packed:
             return True
         return self._marks == (crc(self.dense()), 0 if self.bias is None else crc(self.bias))
 
-    # ---- for fault campaigns: ``core.protocols.WeightStore`` -------------------------------------------------
+    # ---- for fault campaigns: ``core.protocols.WeightStore`` ---------------------------------------------
+
+    def damage(self, index: tuple[int, ...], bits: int) -> None:
+        """Give element ``index`` of the weight that computes the float32 with the pattern ``bits``."""
+        dense = self.dense().contiguous()
+        dense.view(torch.int32)[index] = bits - (1 << 32) if bits >= 1 << 31 else bits
+        self.write(dense)
 
     def read(self) -> Tensor:
         """A copy of the weights that compute."""
