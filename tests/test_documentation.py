@@ -10,7 +10,7 @@ import pytest
 from holdfast.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "tutorial.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
