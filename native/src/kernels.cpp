@@ -337,6 +337,17 @@ struct RunStats {
     Doubles squares[UNROLL] = {}, total_max[UNROLL] = {}, total_squares[UNROLL] = {};
 };
 
+inline void fold(const RunStats& vectors, BatchStats& stats) {
+    for (int k = 0; k < UNROLL; ++k) {
+        for (Index lane = 0; lane < W; ++lane) {
+            stats.max_abs = larger(stats.max_abs, double(vectors.max_abs[k][lane]));
+            stats.total_max_abs = larger(stats.total_max_abs, vectors.total_max[k][lane]);
+        }
+        stats.sum_squares += sum(vectors.squares[k]);
+        stats.total_squares += sum(vectors.total_squares[k]);
+    }
+}
+
 // COUNT vectors from element `at` of every image. The batch is the inner loop, so that sums stay in registers.
 template <Activation KIND, bool RESIDUAL, bool TOTAL, int COUNT>
 inline void finish_vectors(const Layer& layer, Index at, Index length, bool verify, RunStats& stats,
@@ -410,14 +421,7 @@ void finish_run(const Layer& layer, Index begin, Index end, LayerPart* part) {
         }
         if (verify && residual_total != layer.residual_total[at]) part->residual_intact = false;
     }
-    for (int k = 0; k < UNROLL; ++k) {
-        for (Index lane = 0; lane < W; ++lane) {
-            stats.max_abs = larger(stats.max_abs, double(vectors.max_abs[k][lane]));
-            stats.total_max_abs = larger(stats.total_max_abs, vectors.total_max[k][lane]);
-        }
-        stats.sum_squares += sum(vectors.squares[k]);
-        stats.total_squares += sum(vectors.total_squares[k]);
-    }
+    fold(vectors, stats);
     for (Index lane = 0; lane < W; ++lane)
         if (different[lane]) part->residual_intact = false;
 }
@@ -439,31 +443,149 @@ Run run_of(const Layer& layer) {
     }
 }
 
-void finish_layer(const Layer& layer, Index begin, Index end, double* scratch, LayerPart* part) {
+// Compare positions [begin, end) with their checksums; those that are off go to *violated.
+void check_run(const Layer& layer, Index begin, Index end, double* scratch, Verdict* verdict, Index** violated) {
     const Index m = layer.m, chunk = layer_chunk(layer), length = layer.positions * m;
-    const bool writes = layer.residual || layer.total || layer.activation != Activation::none;
+    double *sums = scratch, *over_batch = scratch + chunk;
+    for (Index low = begin; low < end; low += chunk) {
+        const Index high = smaller(low + chunk, end), found = verdict->violations;
+        if (layer.n > 1) sum_rows(layer.out + low * m, layer.n, length, 0, (high - low) * m, over_batch);
+        for (Index i = 0; i < high - low; ++i)
+            sums[i] = layer.n > 1 ? sum_run(over_batch + i * m, m) : sum_run(layer.out + (low + i) * m, m);
+        compare(sums - low, layer.expected, layer.offset, layer.threshold, low, high, verdict);
+        if (verdict->violations == found) continue;
+        for (Index i = low; i < high; ++i)
+            if (!(magnitude(sums[i - low] - (layer.expected[i] + layer.offset)) <= layer.threshold))
+                *(*violated)++ = i;
+    }
+}
+
+void finish_layer(const Layer& layer, Index begin, Index end, double* scratch, LayerPart* part) {
+    const Index m = layer.m, chunk = layer_chunk(layer);
     const Run run = run_of(layer);
-    double *sums = scratch, *over_batch = sums + chunk;
     Index* violated = layer.violated + begin;
     for (Index low = begin; low < end; low += chunk) {
-        const Index high = smaller(low + chunk, end), found = part->verdict.violations;
-        if (layer.expected) {
-            if (layer.n > 1) sum_rows(layer.out + low * m, layer.n, length, 0, (high - low) * m, over_batch);
-            for (Index i = 0; i < high - low; ++i)
-                sums[i] = layer.n > 1 ? sum_run(over_batch + i * m, m) : sum_run(layer.out + (low + i) * m, m);
-            compare(sums - low, layer.expected, layer.offset, layer.threshold, low, high, &part->verdict);
-        }
-        if (part->verdict.violations == found) {
-            if (writes) run(layer, low * m, high * m, part);
-            continue;
-        }
-        for (Index i = low; i < high; ++i) {
-            if (!(magnitude(sums[i - low] - (layer.expected[i] + layer.offset)) <= layer.threshold))
-                *violated++ = i;
-            else if (writes)
-                run(layer, i * m, (i + 1) * m, part);
+        const Index high = smaller(low + chunk, end);
+        Index *next = violated, from = low;
+        if (layer.expected) check_run(layer, low, high, scratch, &part->verdict, &next);
+        for (; violated < next; from = *violated++ + 1)
+            if (from < *violated) run(layer, from * m, *violated * m, part);
+        if (from < high) run(layer, from * m, high * m, part);
+    }
+}
+
+// COUNT vectors from channel `at` of one pooled position, whose window starts at element `from` of an image.
+template <Activation KIND, bool TOTAL, int COUNT>
+inline void pool_vectors(const Layer& layer, Index from, Index rows, Index columns, Index to, RunStats& stats) {
+    const Index m = layer.m, row = layer.width * m, length = layer.positions * m;
+    const Index pooled_length = layer.pool.out_h * layer.pool.out_w * m;
+    const Floats parameter = Floats{} + layer.parameter;
+    Doubles total[COUNT] = {};
+    const float* out = layer.out + from;
+    float* pooled = layer.pooled + to;
+    for (Index image = 0; image < layer.n; ++image, out += length, pooled += pooled_length) {
+        Floats best[COUNT];
+        for (int k = 0; k < COUNT; ++k) best[k] = load_floats(out + k * W);
+        for (Index y = 0; y < rows; ++y)
+            for (Index x = 0; x < columns; ++x) {
+                const float* p = out + y * row + x * m;
+#pragma GCC unroll 4
+                for (int k = 0; k < COUNT; ++k) best[k] = larger(best[k], load_floats(p + k * W));
+            }
+        for (int k = 0; k < COUNT; ++k) {
+            const Floats v = activate<KIND>(best[k], parameter);
+            store(pooled + k * W, v);
+            if (TOTAL) {
+                const Doubles wide = widen(v);
+                total[k] += wide;
+                stats.max_abs[k] = larger(stats.max_abs[k], magnitude(v));
+                stats.squares[k] += wide * wide;
+            }
         }
     }
+    if (!TOTAL) return;
+    for (int k = 0; k < COUNT; ++k) {
+        store(layer.total + to + k * W, total[k]);
+        stats.total_max[k] = larger(stats.total_max[k], magnitude(total[k]));
+        stats.total_squares[k] += total[k] * total[k];
+    }
+}
+
+// Columns begin..end of row `row` of the pooled map.
+template <Activation KIND, bool TOTAL>
+void pool_run(const Layer& layer, Index row, Index begin, Index end, LayerPart* part) {
+    const Pool& pool = layer.pool;
+    const Index m = layer.m, many = m / (UNROLL * W) * UNROLL * W, whole = m / W * W;
+    RunStats vectors;
+    BatchStats& stats = part->stats;
+    Index top, bottom;
+    valid(row * pool.stride_h - pool.pad_h, 1, layer.height, pool.kernel_h, &top, &bottom);
+    for (Index column = begin; column < end; ++column) {
+        Index left, right;
+        valid(column * pool.stride_w - pool.pad_w, 1, layer.width, pool.kernel_w, &left, &right);
+        const Index y = row * pool.stride_h - pool.pad_h + top, x = column * pool.stride_w - pool.pad_w + left;
+        const Index from = (y * layer.width + x) * m, to = (row * pool.out_w + column) * m;
+        const Index rows = bottom - top, columns = right - left;
+        for (Index at = 0; at < many; at += UNROLL * W)
+            pool_vectors<KIND, TOTAL, UNROLL>(layer, from + at, rows, columns, to + at, vectors);
+        for (Index at = many; at < whole; at += W)
+            pool_vectors<KIND, TOTAL, 1>(layer, from + at, rows, columns, to + at, vectors);
+        for (Index at = whole; at < m; ++at) {
+            double total = 0;
+            for (Index image = 0; image < layer.n; ++image) {
+                const float* out = layer.out + image * layer.positions * m + from + at;
+                float best = *out;
+                for (Index dy = 0; dy < rows; ++dy)
+                    for (Index dx = 0; dx < columns; ++dx) {
+                        const float v = out[(dy * layer.width + dx) * m];
+                        best = v > best ? v : best;
+                    }
+                best = activate<KIND>(best, layer.parameter);
+                layer.pooled[image * pool.out_h * pool.out_w * m + to + at] = best;
+                total += best;
+                stats.max_abs = larger(stats.max_abs, magnitude(double(best)));
+                stats.sum_squares += double(best) * best;
+            }
+            if (!TOTAL) continue;
+            layer.total[to + at] = total;
+            stats.total_max_abs = larger(stats.total_max_abs, magnitude(total));
+            stats.total_squares += total * total;
+        }
+    }
+    fold(vectors, stats);
+}
+
+using PoolRun = void (*)(const Layer&, Index, Index, Index, LayerPart*);
+
+template <bool TOTAL>
+PoolRun pool_run_of(const Layer& layer) {
+    switch (layer.activation) {
+        case Activation::relu: return pool_run<Activation::relu, TOTAL>;
+        case Activation::clamp: return pool_run<Activation::clamp, TOTAL>;
+        case Activation::leaky: return pool_run<Activation::leaky, TOTAL>;
+        default: return pool_run<Activation::none, TOTAL>;
+    }
+}
+
+void pool_layer(const Layer& layer, Index begin, Index end, double* scratch, LayerPart* part) {
+    const Pool& pool = layer.pool;
+    const PoolRun run = layer.total ? pool_run_of<true>(layer) : pool_run_of<false>(layer);
+    Index* violated = layer.violated + pool.checked_rows(begin, layer.height) * layer.width;
+    Index columns = CACHE / (layer.n * layer.m * pool.kernel_h * pool.stride_w);
+    if (columns < 1) columns = 1;
+    for (Index row = begin; row < end; ++row)
+        for (Index low = 0; low < pool.out_w; low += columns) {
+            const Index high = smaller(low + columns, pool.out_w);
+            if (layer.expected) {
+                const Index left = pool.checked_columns(low, layer.width);
+                const Index right = pool.checked_columns(high, layer.width);
+                const Index last = pool.checked_rows(row + 1, layer.height);
+                for (Index y = pool.checked_rows(row, layer.height); y < last; ++y)
+                    check_run(layer, y * layer.width + left, y * layer.width + right, scratch, &part->verdict,
+                              &violated);
+            }
+            run(layer, row, low, high, part);
+        }
 }
 
 }  // namespace
@@ -472,7 +594,7 @@ void finish_layer(const Layer& layer, Index begin, Index end, double* scratch, L
 #define HOLDFAST_JOIN(a, b) HOLDFAST_JOIN_(a, b)
 extern const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT);
 const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT) = {
-    batch_sum, tap_planes, gather_taps, convolve_last, sum_rows, sum_last, compare, finish_layer,
+    batch_sum, tap_planes, gather_taps, convolve_last, sum_rows, sum_last, compare, finish_layer, pool_layer,
 };
 
 }  // namespace holdfast

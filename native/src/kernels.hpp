@@ -29,6 +29,24 @@ struct Geometry {
 // What follows the sum in a layer: a residual is added first, then this.
 enum class Activation { none, relu, clamp, leaky };
 
+// A maximum over windows of the activated map; padding never wins.
+struct Pool {
+    Index kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, out_h, out_w;  // kernel_h 0: no pool
+
+    // The rows of the map that are checked before row `row` of the pooled one is made.
+    Index checked_rows(Index row, Index height) const { return checked(row, out_h, stride_h, pad_h, height); }
+    Index checked_columns(Index column, Index width) const {
+        return checked(column, out_w, stride_w, pad_w, width);
+    }
+
+  private:
+    static Index checked(Index at, Index count, Index stride, Index pad, Index size) {
+        if (at == 0) return 0;
+        const Index end = at * stride - pad;
+        return at == count || end > size ? size : end < 0 ? 0 : end;
+    }
+};
+
 // One layer's output (n, positions, m) on its way to becoming the next layer's input.
 struct Layer {
     Index n, positions, m;
@@ -39,7 +57,10 @@ struct Layer {
     const double* residual_total;  // what the sum of the residual over n must be; or null
     const double* expected;        // what the sums of out over n and m must be, + offset; null: no check
     double offset, threshold;
-    double* total;          // the sum of the activated map over n; or null
+    double* total;          // the sum of the activated (and pooled) map over n; or null
+    Pool pool;
+    Index height, width;    // of the map: positions = height * width
+    float* pooled;          // (n, out_h, out_w, m); out stays as it is then
     Index* violated;        // the positions that are off, each part from its own first position on
 };
 
@@ -80,14 +101,19 @@ struct Kernels {
     // Check positions begin..end of a layer and finish those that pass: residual, activation, sum over n. A
     // position that is off stays as it is, and is noted. scratch: layer_scratch(layer) doubles.
     void (*finish_layer)(const Layer&, Index begin, Index end, double* scratch, LayerPart*);
+
+    // Check a layer and pool it, for rows begin..end of the pooled map. What it makes of positions that are off is
+    // worthless: correct them and call again.
+    void (*pool_layer)(const Layer&, Index begin, Index end, double* scratch, LayerPart*);
 };
 
 // Positions that are taken together, so that a chunk of all images stays in the second-level cache between
 // being checked and being finished.
+constexpr Index CACHE = 1 << 17;  // floats
 inline Index layer_chunk(const Layer& layer) {
-    constexpr Index cache = 1 << 17, line = 1 << 12;  // floats of all images, of one image
-    Index floats = cache / layer.n;
-    if (floats > line) floats = line;
+    constexpr Index most = 1 << 12;  // of one image
+    Index floats = CACHE / layer.n;
+    if (floats > most) floats = most;
     return floats > layer.m ? floats / layer.m : 1;
 }
 inline Index layer_scratch(const Layer& layer) { return layer_chunk(layer) * (layer.m + 1); }

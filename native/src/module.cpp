@@ -48,11 +48,11 @@ class Core {
         holdfast::block_sums(kernels_, at<const float>(out), n, m, positions, channels_last, at<double>(sums));
     }
 
-    Index finish_layer(const LayerPlan& plan, std::uintptr_t out, std::uintptr_t residual, std::uintptr_t input,
-                       std::uintptr_t residual_carry, std::uintptr_t output, std::uintptr_t check,
-                       std::uintptr_t violated) const {
+    Index finish_layer(const LayerPlan& plan, std::uintptr_t out, std::uintptr_t pooled, std::uintptr_t residual,
+                       std::uintptr_t input, std::uintptr_t residual_carry, std::uintptr_t output,
+                       std::uintptr_t check, std::uintptr_t violated) const {
         nb::gil_scoped_release release;
-        return holdfast::finish_layer(kernels_, plan, at<float>(out), at<const float>(residual),
+        return holdfast::finish_layer(kernels_, plan, at<float>(out), at<float>(pooled), at<const float>(residual),
                                       {at<double>(input)}, {at<double>(residual_carry)}, {at<double>(output)},
                                       {at<double>(check)}, at<Index>(violated));
     }
@@ -89,15 +89,16 @@ Geometry geometry(const std::vector<Index>& v) {
 
 LayerPlan layer_plan(const std::vector<Index>& shape, const std::vector<double>& weight, Index n, Index m,
                      double offset, int activation, double parameter, const std::vector<double>& threshold,
-                     bool inside) {
+                     bool inside, const std::vector<Index>& p) {
     const Geometry g = geometry(shape);
     if (Index(weight.size()) != g.channels * g.kernel_h * g.kernel_w)
         throw std::invalid_argument("the weight does not fit the geometry");
-    if (n < 1 || m < 1 || activation < 0 || activation > 3 || threshold.size() != 7)
+    if (n < 1 || m < 1 || activation < 0 || activation > 3 || threshold.size() != 7 || p.size() != 8)
         throw std::invalid_argument("a layer's plan is out of range");
     const std::vector<double>& t = threshold;
     return {g, weight, n, m, offset, Activation(activation), float(parameter),
-            {t[0], t[1], t[2], t[3], t[4], t[5], t[6], inside}};
+            {t[0], t[1], t[2], t[3], t[4], t[5], t[6], inside},
+            {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]}};
 }
 
 }  // namespace
@@ -110,9 +111,9 @@ NB_MODULE(_native, m) {
         .def("__init__",
              [](LayerPlan* self, const std::vector<Index>& shape, const std::vector<double>& weight, Index n,
                 Index outputs, double offset, int activation, double parameter,
-                const std::vector<double>& threshold, bool inside) {
+                const std::vector<double>& threshold, bool inside, const std::vector<Index>& pool) {
                  new (self) LayerPlan(layer_plan(shape, weight, n, outputs, offset, activation, parameter,
-                                                 threshold, inside));
+                                                 threshold, inside, pool));
              });
     nb::class_<Core>(m, "Core")
         .def(nb::init<const std::string&>())

@@ -125,27 +125,29 @@ double Threshold::of(const BatchStats& stats) const {
     return random * (std::sqrt(apart + together) * kernels + bias) + steady * std::sqrt(apart) + floor;
 }
 
-Index finish_layer(const Kernels& kernels, const LayerPlan& plan, float* out, const float* residual, Carry input,
-                   Carry residual_carry, Carry output, Check check, Index* violated) {
+Index finish_layer(const Kernels& kernels, const LayerPlan& plan, float* out, float* pooled, const float* residual,
+                   Carry input, Carry residual_carry, Carry output, Check check, Index* violated) {
     const Geometry& g = plan.geometry;
     const Index positions = g.out_h * g.out_w, size = plan.n * plan.m * positions;
     const bool checked = input.memory;
     Layer layer{plan.n, positions, plan.m, plan.activation, plan.parameter, out, residual,
                 residual && residual_carry.memory ? residual_carry.total() : nullptr,
                 checked ? check.expected() : nullptr, plan.offset, 0,
-                output.memory ? output.total() : nullptr, violated};
+                output.memory ? output.total() : nullptr, plan.pool, g.out_h, g.out_w, pooled, violated};
     if (checked) {
         layer.threshold = plan.threshold.of(input.stats());
         checksum_convolution(kernels, input.total(), plan.weight.data(), g, true, check.expected());
-    } else if (!residual && !output.memory && plan.activation == Activation::none) {
+    } else if (!pooled && !residual && !output.memory && plan.activation == Activation::none) {
         return 0;
     }
     const int limit = max_parts();
     thread_local std::vector<LayerPart> parts;
     parts.assign(limit, LayerPart{});
     std::vector<LayerPart>& mine = parts;
-    const int used = share(positions, size, 1, [&](int part, Index begin, Index end) {
-        kernels.finish_layer(layer, begin, end, scratch(layer_scratch(layer)), &mine[part]);
+    const auto pass = pooled ? kernels.pool_layer : kernels.finish_layer;
+    const Index count = pooled ? plan.pool.out_h : positions;
+    const int used = share(count, size, 1, [&](int part, Index begin, Index end) {
+        pass(layer, begin, end, scratch(layer_scratch(layer)), &mine[part]);
     });
     BatchStats stats;
     Verdict all;
@@ -155,8 +157,9 @@ Index finish_layer(const Kernels& kernels, const LayerPlan& plan, float* out, co
         merge(stats, each.stats);
         intact = intact && each.residual_intact;
         if (each.verdict.violations) {
-            std::copy_n(violated + part_begin(part, positions, used), each.verdict.violations,
-                        violated + all.violations);
+            Index begin = part_begin(part, count, used);
+            if (pooled) begin = plan.pool.checked_rows(begin, g.out_h) * g.out_w;
+            std::copy_n(violated + begin, each.verdict.violations, violated + all.violations);
             if (all.first < 0) all.first = each.verdict.first;
         }
         all.violations += each.verdict.violations;

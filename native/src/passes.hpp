@@ -62,13 +62,14 @@ struct LayerPlan {
     Activation activation;
     float parameter;
     Threshold threshold;
+    Pool pool;
 };
 
-// Check and finish one layer, in place: Co5 from the carried sum of the input, S5, comparison, residual,
+// Check and finish one layer, in place (into pooled, if the plan has a pool): Co5 from the carried sum of the input, S5, comparison, residual,
 // activation, sum of the result. Carries may be empty: without input nothing is checked, without output nothing
 // is summed. Returns how many positions are off, v, listed in violated; -1 - v if the residual is not what its sum
 // says.
-Index finish_layer(const Kernels&, const LayerPlan&, float* out, const float* residual, Carry input,
+Index finish_layer(const Kernels&, const LayerPlan&, float* out, float* pooled, const float* residual, Carry input,
                    Carry residual_carry, Carry output, Check check, Index* violated);
 
 }  // namespace holdfast

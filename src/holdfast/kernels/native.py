@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("none", "relu", "clamp", "leaky")
 """What ``finish_layer`` can apply: nothing, max(x, 0), that and an upper bound, x or slope·x below 0."""
 CARRY_HEAD = 8
-"""Numbers before the sum in a carry, and before Co5 in a check: statistics; threshold, deviation, non-finite."""
+"""Numbers before the sum in a carry (statistics), and before Co5 in a check (threshold, deviation)."""
 REMEDY = "reinstall holdfast where a C++17 compiler is installed"
 
 
@@ -81,7 +81,7 @@ class Kernels:
         self.finish_layer = self._core.finish_layer
         """Check and finish one layer, all in addresses; see ``finish_layer`` in native/src/passes.hpp."""
         self.carry_sum = self._core.carry_sum
-        """``batch_sum`` of (address, N, length) into the carry at an address: CARRY_HEAD numbers, then the sum."""
+        """``batch_sum`` of (address, N, length) into the carry at an address."""
 
     def batch_sum(self, x: Tensor, weighted: bool = False) -> tuple[Tensor, BatchStats]:
         """See ``reference.batch_sum``; x float32."""
@@ -114,11 +114,13 @@ class Kernels:
         parameter: float,
         threshold: tuple[float, ...],
         inside: bool,
-    ) -> tuple[Any, int]:
-        """What ``finish_layer`` needs of a layer for inputs of ``shape`` (N, C, H, W), and its positions.
+        pool: tuple[int, ...] = (0, 0, 1, 1, 0, 0),
+    ) -> tuple[Any, int, tuple[int, int]]:
+        """What ``finish_layer`` needs for inputs of ``shape`` (N, C, H, W); positions; size of the map.
 
         ``weight`` Cw1 (C, R, S) float64, ``activation`` one of ACTIVATIONS with its ``parameter`` (bound or
-        slope), ``threshold`` the seven constants of ``Threshold`` in native/src/passes.hpp.
+        slope), ``threshold`` the seven constants of ``Threshold`` in native/src/passes.hpp, ``pool`` kernel,
+        stride and padding of a maximum over windows, two of each; the map is what that leaves.
         """
         n, channels, height, width = shape
         high, wide = window.output_size((height, width), (weight.shape[1], weight.shape[2]))
@@ -127,8 +129,23 @@ class Kernels:
         numbers = [channels, height, width, *kernel, *window.stride, top, left, *window.dilation, high, wide]
         last = weight.permute(1, 2, 0).flatten().tolist()
         kind = ACTIVATIONS.index(activation)
-        plan = self._plan(numbers, last, n, outputs, n * bias_sum, kind, parameter, list(threshold), inside)
-        return plan, high * wide
+        size = (high, wide)
+        if pool[0]:
+            pooled = [(size[i] + 2 * pool[4 + i] - pool[i]) // pool[2 + i] + 1 for i in (0, 1)]
+            size = (pooled[0], pooled[1])
+        plan = self._plan(
+            numbers,
+            last,
+            n,
+            outputs,
+            n * bias_sum,
+            kind,
+            parameter,
+            list(threshold),
+            inside,
+            [*pool, *size],
+        )
+        return plan, high * wide, size
 
     def geometry(
         self, shape: tuple[int, int, int], kernel: tuple[int, int], window: Window

@@ -68,7 +68,8 @@ class FusedCall:
         size = self.out.shape[2:] if self.out.dim() == 4 else self.out.shape[1:-1]
         location = index_of(int(self.open[0]), size) if size else None
         recover(self, self.layer.guard, location=location, deviation=self.deviation)
-        self._finish()
+        if self.layer.chain.pool is None:
+            self._finish()  # with a pool the whole output is still as the product made it
 
     def _residual_damaged(self) -> None:
         """The residual is not what was summed when it was made: only the whole model can mend that."""

@@ -24,7 +24,9 @@ _ADD_IN_PLACE = (operator.iadd, "add_")
 
 @dataclass
 class Chain:
-    """product → [norm] → [+ residual] → [activation], each the only reader of the one before.
+    """product → [norm] → [+ residual] → [activation] → [max pool], each the only reader of the one before.
+
+    No pool after a residual.
 
     ``nodes`` of the graph in order, ``residual`` the node that is added. ``activate`` does what the node of
     the activation does, hooks included, to a tensor.
@@ -37,6 +39,7 @@ class Chain:
     residual: fx.Node | None = None
     activation: Activation = NONE
     activate: Callable[[Tensor], Tensor] | None = None
+    pool: nn.MaxPool2d | None = None
 
     @property
     def source(self) -> fx.Node:
@@ -51,6 +54,13 @@ class Chain:
         return self.nodes[-1]
 
     @property
+    def windows(self) -> tuple[int, ...]:
+        """Kernel, stride and padding of the pool, two of each; a kernel of 0 where there is none."""
+        if self.pool is None:
+            return (0, 0, 1, 1, 0, 0)
+        return (*_pair(self.pool.kernel_size), *_pair(self.pool.stride), *_pair(self.pool.padding))
+
+    @property
     def modules(self) -> list[nn.Module]:
         """All modules that the chain stands for."""
         found: list[nn.Module] = [self.layer, self.layer.fault_site]
@@ -58,6 +68,8 @@ class Chain:
             found.append(self.norm)
         if isinstance(self.activate, nn.Module):
             found.append(self.activate)
+        if self.pool is not None:
+            found.append(self.pool)
         return found
 
     def unfused(self, x: Tensor, residual: Tensor | None) -> Tensor:
@@ -67,7 +79,8 @@ class Chain:
             y = self.norm(y)
         if residual is not None:
             y = y + residual
-        return y if self.activate is None else self.activate(y)
+        y = y if self.activate is None else self.activate(y)
+        return y if self.pool is None else self.pool(y)
 
 
 def find_chains(graph: fx.Graph, model: nn.Module) -> list[Chain]:
@@ -83,6 +96,7 @@ def find_chains(graph: fx.Graph, model: nn.Module) -> list[Chain]:
         _take_norm(chain, model)
         _take_residual(chain, taken)
         _take_activation(chain, model)
+        _take_pool(chain, model)
         chains.append(chain)
         taken.add(chain.last)
     return chains
@@ -146,6 +160,24 @@ def _take_activation(chain: Chain, model: nn.Module) -> None:
     if found is not None:
         chain.activation, chain.activate = found
         chain.nodes.append(node)
+
+
+def _take_pool(chain: Chain, model: nn.Module) -> None:
+    node = _next(chain.last)
+    kind, slope = chain.activation
+    increasing = kind != "leaky" or slope >= 0  # then it may come after the maximum as well
+    if node is None or node.op != "call_module" or chain.residual is not None or not increasing:
+        return
+    pool = model.get_submodule(str(node.target))
+    if type(pool) is not nn.MaxPool2d or pool.ceil_mode or pool.return_indices or node.args != (chain.last,):
+        return
+    if _pair(pool.dilation) == (1, 1):
+        chain.pool = pool
+        chain.nodes.append(node)
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 Found = tuple[Activation, Callable[[Tensor], Tensor]] | None

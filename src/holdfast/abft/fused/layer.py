@@ -29,6 +29,9 @@ _UNIT, _TINY = torch.finfo(torch.float32).eps / 2, torch.finfo(torch.float32).ti
 _CHECKING_UNIT = 2.0**-53
 
 
+Plan = tuple[Any, int, tuple[int, int]]
+
+
 class FusedLayer:
     """What computes in place of a chain.
 
@@ -58,7 +61,7 @@ class FusedLayer:
             window.dilation or (1, 1),  # type: ignore[arg-type]
             (left, left, top, top),
         )
-        self._plans: dict[torch.Size, tuple[Any, int]] = {}
+        self._plans: dict[torch.Size, Plan] = {}
         layer = chain.layer.fault_site
         self._arguments = (
             ()
@@ -118,8 +121,8 @@ class FusedLayer:
             return x if x.is_contiguous() else x.contiguous()
         return x if x.is_contiguous(memory_format=_FORMAT) else x.contiguous(memory_format=_FORMAT)
 
-    def plan(self, x: Tensor) -> tuple[Any, int]:
-        """The native plan for inputs like ``x``, and the number of output positions."""
+    def plan(self, x: Tensor) -> Plan:
+        """The native plan for inputs like ``x``, the number of output positions, the size of the map."""
         n = x.shape[0]
         if self.linear:
             shape = (n, x.shape[-1], 1, prod(x.shape[1:-1]))
@@ -137,6 +140,7 @@ class FusedLayer:
             parameter=parameter,
             threshold=constants(self.scale, n, self.protected.factor),
             inside=self.scale.inside,
+            pool=self.chain.windows,
         )
         self._plans[x.shape] = plan
         return plan
@@ -154,30 +158,43 @@ class FusedLayer:
 
         ``source`` and ``beside`` are the carries of x and of the residual, ``result`` takes the output's.
         """
-        plan, positions = self._plans.get(x.shape) or self.plan(x)
+        plan, positions, size = self._plans.get(x.shape) or self.plan(x)
         out = self.multiply(x)
+        pooled = self._pooled(out, size)
+        length = positions if pooled is None else size[0] * size[1]
         found = self.kernels.finish_layer(
             plan,
             out.data_ptr(),
+            0 if pooled is None else pooled.data_ptr(),
             0 if residual is None else residual.data_ptr(),
             source.at,
             0 if beside is None else beside.at,
-            0 if result is None else result.reserve(positions * self.outputs),
+            0 if result is None else result.reserve(length * self.outputs),
             workspace.check.reserve(positions),
             workspace.violated.reserve(positions),
         )
         if found:
             call = FusedCall(self, x, residual, out, source, beside, result, workspace, positions)
             call.handle(found)
-        return out
+            if pooled is not None:
+                at = 0 if result is None else result.at
+                self.kernels.finish_layer(plan, out.data_ptr(), pooled.data_ptr(), 0, 0, 0, at, 0, 0)
+        return out if pooled is None else pooled
+
+    def _pooled(self, out: Tensor, size: tuple[int, int]) -> Tensor | None:
+        if self.chain.pool is None:
+            return None
+        return torch.empty((len(out), self.outputs, *size), memory_format=_FORMAT)
 
     def unchecked(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """The same without any check: what protection is measured against."""
-        plan, _ = self._plans.get(x.shape) or self.plan(x)
+        plan, _, size = self._plans.get(x.shape) or self.plan(x)
         out = self.multiply(x)
+        pooled = self._pooled(out, size)
         at = 0 if residual is None else residual.data_ptr()
-        self.kernels.finish_layer(plan, out.data_ptr(), at, 0, 0, 0, 0, 0)
-        return out
+        into = 0 if pooled is None else pooled.data_ptr()
+        self.kernels.finish_layer(plan, out.data_ptr(), into, at, 0, 0, 0, 0, 0)
+        return out if pooled is None else pooled
 
     # ---- weights -------------------------------------------------------------------------------------------
 
