@@ -12,19 +12,24 @@ from holdfast.cli.app import app
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SLOW = ("dask", "cnn_inference_f32")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    assert blocks
+    if not blocks:
+        pytest.skip("no Python on this page")
     # The blocks of a page build on each other.
     run(["-c", "\n".join(blocks)])
 
 
 @pytest.mark.parametrize(
     "example",
-    [pytest.param(path, marks=pytest.mark.slow if "dask" in path.name else ()) for path in EXAMPLES],
+    [
+        pytest.param(path, marks=pytest.mark.slow if any(name in path.name for name in SLOW) else ())
+        for path in EXAMPLES
+    ],
     ids=lambda path: path.name,
 )
 def test_an_example_runs(example):
@@ -34,12 +39,12 @@ def test_an_example_runs(example):
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_the_commands_of_a_page_exist(page):
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    verbs |= {group.name for group in app.registered_groups}
     named = set(re.findall(r"(?:^    |`|/)holdfast ([a-z]+) ", page.read_text(), flags=re.MULTILINE))
-    assert named
     assert named <= verbs
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "architecture.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_links_of_a_page_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
