@@ -24,7 +24,7 @@ flips = BitFlips(layers=("conv1", "block.2", "head"))
 out = Path(sys.argv[1])
 records = campaign.run(
     GuardedNet(), [flips, BitFlips(site="weight", bits="all"), FGSM(eps=0.1)], ArrayStream(640),
-    trials=2500, batch_size=4, seed=9, out=out,
+    trials=2000, batch_size=4, seed=9, out=out,
 )
 write_records(out / "records.jsonl", records)
 """

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stress_support import FLIPS, lines, make_dying, make_net, rates, run, stable
+from stress_support import FLIPS, lines, make_dying, make_net, make_sleeper, rates, run, stable
 
 from holdfast.core.errors import StepError, UsageError
 from holdfast.stress import FGSM, BitFlips, Nothing
@@ -87,6 +88,26 @@ def test_a_trial_that_kills_its_process_is_a_crash(tmp_path: Path) -> None:
     dead = next(line for line in lines(tmp_path) if line["outcome"] == "crash")
     assert dead["message"] == "the process died"
     assert rates(records)["crash_rate"] == 1 / 8
+
+
+@pytest.mark.parametrize(
+    "workers", [pytest.param(0, id="here"), pytest.param(1, id="pool", marks=pytest.mark.slow)]
+)
+def test_a_trial_that_never_ends_is_a_hang(tmp_path: Path, workers: int) -> None:
+    """As above, but what is huge puts Sleeper to sleep; the others are what they are without a limit."""
+    flips = BitFlips(site="weight", bits=(30, 0, 1, 2), layers=("net.conv1",))
+    options: dict[str, Any] = {"trials": 4, "chunk": 4, "limit_s": 2.0}
+    with ExitStack() as stack:
+        if workers:
+            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+            options |= {"executor": stack.enter_context(pool), "in_flight": 1}
+        records = run(tmp_path, make_sleeper, [flips], **options)
+    outcomes = {line["outcome"]: line for line in lines(tmp_path)}
+    assert outcomes["hang"]["message"] == "no answer after 2 s"
+    total = rates(records)
+    assert total["hang_rate"] == 1 / 4
+    assert total["crash_rate"] == 0
+    assert total["masked_rate"] + total["sdc_rate"] == 3 / 4  # type: ignore[operator]
 
 
 @pytest.mark.slow

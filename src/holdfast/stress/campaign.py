@@ -38,6 +38,7 @@ def run(
     executor: Executor | None = None,
     chunk: int = 32,
     in_flight: int | None = None,
+    limit_s: float | None = None,
     labels: Mapping[str, Label] | None = None,
 ) -> list[Record]:
     """Run ``trials`` trials of each stressor (one number for all, or one each) against ``model``.
@@ -52,7 +53,9 @@ def run(
 
     Without ``executor`` trials run here. With one (process pool, Dask's ``Client.get_executor()``) they go
     out in chunks of ``chunk``, at most ``in_flight`` (twice the cores) under way; a trial that kills its
-    process counts as a crash and the campaign goes on. Every trial computes on one thread, so the records do
+    process counts as a crash and the campaign goes on. ``limit_s``: a trial that takes longer, in seconds,
+    counts as a hang, and its process is killed; without ``executor`` the trials then run in a process of
+    their own, and threads have no time limit. Every trial computes on one thread, so the records do
     not depend on the number of workers.
 
     Finished trials are kept in ``out/trials.jsonl``, settings in ``out/campaign.json``: calling again after
@@ -99,10 +102,10 @@ def run(
         missing = sum(map(len, todo.values()))
         if missing:
             chunks = _chunks(todo, chunk)
-            if executor is None:
+            if executor is None and limit_s is None:
                 lines = _here(lab.run, by_key, chunks)
             else:
-                setup = Setup.pack(model, data, by_key, batch_size=batch_size, seed=seed)
+                setup = Setup.pack(model, data, by_key, batch_size=batch_size, seed=seed, limit_s=limit_s)
                 lines = Scheduler(setup, executor, in_flight or 2 * (os.cpu_count() or 1)).run(chunks)
             _collect(lines, store, missing)
     return records(

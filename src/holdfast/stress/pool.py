@@ -8,6 +8,7 @@ from itertools import chain
 from multiprocessing import get_context
 
 from holdfast.core.errors import HoldfastError, StepError
+from holdfast.stress.cell import Cell, ProcessDiedError
 from holdfast.stress.trial import Line
 from holdfast.stress.worker import Chunk, Setup, run_chunk
 
@@ -22,13 +23,14 @@ class Scheduler:
     """Runs chunks through ``executor``, at most ``in_flight`` at a time.
 
     If workers die, the chunks under way are repeated trial by trial in a process of their own; a trial that
-    kills it ``ATTEMPTS`` times is a crash. The rest goes on in a new process pool.
+    kills it ``ATTEMPTS`` times is a crash, one that exceeds the time limit of the setup a hang, and its
+    process is killed. The rest goes on in a new process pool. Without ``executor`` all trials run that way.
     """
 
-    def __init__(self, setup: Setup, executor: Executor, in_flight: int) -> None:
+    def __init__(self, setup: Setup, executor: Executor | None, in_flight: int) -> None:
         self._setup, self._executor, self._in_flight = setup, executor, in_flight
         self._own: list[ProcessPoolExecutor] = []
-        self._cell: ProcessPoolExecutor | None = None
+        self._cell = Cell(setup)
         self._deaths = 0
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Line]]:
@@ -39,6 +41,9 @@ class Scheduler:
         """
         source, running = iter(chunks), dict[Future[list[Line]], Chunk]()
         try:
+            if self._executor is None:
+                for chunk in source:
+                    yield [line for lines in self._isolated(chunk) for line in lines]
             while True:
                 source = self._fill(source, running)
                 if not running:
@@ -64,11 +69,12 @@ class Scheduler:
         finally:
             for future in running:
                 future.cancel()
-            for pool in (*self._own, *([self._cell] if self._cell else [])):
+            self._cell.close()
+            for pool in self._own:
                 pool.shutdown(cancel_futures=True)
 
     def _fill(self, source: Iterator[Chunk], running: dict[Future[list[Line]], Chunk]) -> Iterator[Chunk]:
-        while len(running) < self._in_flight:
+        while self._executor is not None and len(running) < self._in_flight:
             chunk = next(source, None)
             if chunk is None:
                 break
@@ -89,13 +95,16 @@ class Scheduler:
             yield self._alone(Chunk(chunk.key, (trial,)))
 
     def _alone(self, chunk: Chunk) -> list[Line]:
+        outcome, message = "crash", "the process died"
         for _ in range(ATTEMPTS):
-            self._cell = self._cell or _process_pool(1)
             try:
-                lines = self._cell.submit(run_chunk, self._setup, chunk).result()
-            except BrokenExecutor:
-                self._cell.shutdown()
-                self._cell, self._deaths = None, self._deaths + 1
+                lines = self._cell.run(chunk)
+            except TimeoutError:
+                outcome, message = "hang", f"no answer after {self._setup.limit_s:g} s"
+                self._deaths = 0
+                break
+            except ProcessDiedError:
+                self._deaths += 1
             else:
                 self._deaths = 0
                 return lines
@@ -107,9 +116,8 @@ class Scheduler:
                 remedy="look for a lack of memory, or for a script without `if __name__ == '__main__':`",
             )
         ((trial, batch),) = chunk.trials
-        message = "the process died"
         return [
-            {"stressor": chunk.key, "trial": trial, "batch": batch, "outcome": "crash", "message": message}
+            {"stressor": chunk.key, "trial": trial, "batch": batch, "outcome": outcome, "message": message}
         ]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
+import os
 import pickle
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from typing import Any
 
 from holdfast.core.protocols import Stressor
@@ -23,18 +27,29 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything a worker needs, packed once; workers unpack it once and recognise it by ``digest``."""
+    """Everything a worker needs, packed once; workers unpack it once and recognise it by ``digest``.
+
+    ``limit_s``: how long one trial may take, in seconds.
+    """
 
     payload: bytes
     digest: str
+    limit_s: float | None = None
 
     @classmethod
     def pack(
-        cls, model: Any, data: Any, stressors: dict[str, Stressor], *, batch_size: int, seed: int
+        cls,
+        model: Any,
+        data: Any,
+        stressors: dict[str, Stressor],
+        *,
+        batch_size: int,
+        seed: int,
+        limit_s: float | None = None,
     ) -> Setup:
         """Pickle model and data (or their factories) and stressors. Raises what pickling raises."""
         payload = pickle.dumps((model, data, stressors, batch_size, seed))
-        return cls(payload, hashlib.sha256(payload).hexdigest())
+        return cls(payload, hashlib.sha256(payload).hexdigest(), limit_s)
 
 
 # One laboratory a thread: hooks on a model shared by threads would strike each other's trials.
@@ -42,12 +57,33 @@ _local = threading.local()
 
 
 def run_chunk(setup: Setup, chunk: Chunk) -> list[Line]:
-    """Run the trials of ``chunk`` one after another and return their lines."""
+    """Run the trials of ``chunk`` one after another and return their lines.
+
+    In a process started for the purpose, one that takes longer than the time limit ends the process.
+    """
     if getattr(_local, "digest", None) != setup.digest:
         _open(setup)
     lab: Laboratory = _local.laboratory
-    stressor: Stressor = _local.stressors[chunk.key]
-    return [{"stressor": chunk.key, **lab.run(stressor, trial, batch)} for trial, batch in chunk.trials]
+    lines = []
+    for trial, batch in chunk.trials:
+        with _deadline(setup.limit_s):
+            lines.append({"stressor": chunk.key, **lab.run(_local.stressors[chunk.key], trial, batch)})
+    return lines
+
+
+@contextmanager
+def _deadline(limit_s: float | None) -> Iterator[None]:
+    """End this process if the block takes longer, even where no Python runs; the parent process never."""
+    if limit_s is None or parent_process() is None:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        # A C thread that needs no interpreter: what hangs may be a kernel that holds the lock.
+        faulthandler.dump_traceback_later(limit_s, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def _open(setup: Setup) -> None:
