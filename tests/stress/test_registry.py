@@ -43,7 +43,8 @@ def test_units_come_from_the_data_unless_given() -> None:
 
 def test_unknown_names() -> None:
     with pytest.raises(
-        UnknownNameError, match="bit_flips, dead_channels, faults, fgsm, gaussian_noise, none, pgd"
+        UnknownNameError,
+        match=r"bit_flips, dead_channels, faults, .*, none, pgd",
     ):
         stress.create("gremlins")
     with pytest.raises(UsageError, match="options site, bits"):

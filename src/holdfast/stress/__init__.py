@@ -6,6 +6,7 @@ from holdfast.stress.fault import BitFlip, Fault, FaultedTrial, from_json, to_js
 from holdfast.stress.flips import BitFlips, Faults, sample_faults
 from holdfast.stress.injection import Injection, inject
 from holdfast.stress.masking import DeadChannels
+from holdfast.stress.memory import MemoryFaults
 from holdfast.stress.noise import GaussianNoise
 from holdfast.stress.nothing import Nothing
 from holdfast.stress.registry import create, stressors
@@ -22,6 +23,7 @@ __all__ = [
     "Faults",
     "GaussianNoise",
     "Injection",
+    "MemoryFaults",
     "Nothing",
     "campaign",
     "create",

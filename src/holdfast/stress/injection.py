@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from holdfast.core.protocols import (
 )
 from holdfast.stress.bits import write_words
 from holdfast.stress.fault import Fault
-from holdfast.stress.sites import find_layer, first_tensor, tapped_guard, weight_storage
+from holdfast.stress.sites import find_layer, first_tensor, replaced, tapped_guard, weight_storage
 from holdfast.stress.strike import channel_dimension, strike, strike_accumulator
 
 
@@ -189,16 +189,4 @@ def _with_damage(
         injection.strike(number, copy, layer)
     else:
         injection.strike_sum(number, layer, x, copy)
-    return _with_tensor(values, tensor, copy)
-
-
-def _with_tensor(values: Any, old: Tensor, new: Tensor) -> Any:
-    if values is old:
-        return new
-    if isinstance(values, Mapping):
-        return type(values)({key: _with_tensor(value, old, new) for key, value in values.items()})  # type: ignore[call-arg]
-    if isinstance(values, tuple) and hasattr(values, "_fields"):
-        return type(values)(*(_with_tensor(value, old, new) for value in values))
-    if isinstance(values, list | tuple):
-        return type(values)(_with_tensor(value, old, new) for value in values)
-    return values
+    return replaced(values, tensor, copy)

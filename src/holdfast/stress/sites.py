@@ -95,6 +95,19 @@ def first_tensor(values: Any) -> Tensor | None:
     return None
 
 
+def replaced(values: Any, old: Tensor, new: Tensor) -> Any:
+    """``values``, a nested structure, with ``new`` in place of the tensor ``old``."""
+    if values is old:
+        return new
+    if isinstance(values, Mapping):
+        return type(values)({key: replaced(value, old, new) for key, value in values.items()})  # type: ignore[call-arg]
+    if isinstance(values, tuple) and hasattr(values, "_fields"):
+        return type(values)(*(replaced(value, old, new) for value in values))
+    if isinstance(values, list | tuple):
+        return type(values)(replaced(value, old, new) for value in values)
+    return values
+
+
 _places: WeakKeyDictionary[nn.Module, dict[object, tuple[Place, ...]]] = WeakKeyDictionary()
 
 
