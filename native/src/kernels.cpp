@@ -3,6 +3,10 @@
 // copy with the wrong instruction set.
 #include "kernels.hpp"
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace holdfast {
 namespace {
 
@@ -14,9 +18,20 @@ typedef int Words __attribute__((vector_size(4 * W)));
 typedef Doubles LooseDoubles __attribute__((aligned(8), may_alias));
 typedef Floats LooseFloats __attribute__((aligned(4), may_alias));
 
+// Spelled out where it matters: gcc 12 takes a __builtin_convertvector to 512 bits to pieces.
+inline Doubles widen(Floats v) {
+#if HOLDFAST_WIDTH == 8 && defined(__AVX512F__)
+    return Doubles(_mm512_cvtps_pd(__m256(v)));
+#elif HOLDFAST_WIDTH == 4 && defined(__AVX__)
+    return Doubles(_mm256_cvtps_pd(__m128(v)));
+#else
+    return __builtin_convertvector(v, Doubles);
+#endif
+}
+inline double widen(float v) { return v; }
 inline Doubles load(const double* p) { return *reinterpret_cast<const LooseDoubles*>(p); }
 inline Doubles load(const float* p) {
-    return __builtin_convertvector(Floats(*reinterpret_cast<const LooseFloats*>(p)), Doubles);
+    return widen(*reinterpret_cast<const LooseFloats*>(p));
 }
 inline void store(double* p, Doubles v) { *reinterpret_cast<LooseDoubles*>(p) = v; }
 inline double sum(Doubles v) {
@@ -159,7 +174,8 @@ void gather_taps(const double* planes, const Geometry& g, Index begin, Index end
     }
 }
 
-inline void dot(const double* a, const double* b, Index count, Doubles* sums, double* tail) {
+template <class T>
+inline void dot(const T* a, const double* b, Index count, Doubles* sums, double* tail) {
     Index i = 0;
     for (; i + 2 * W <= count; i += 2 * W) {
         sums[0] += load(a + i) * load(b + i);
@@ -180,7 +196,8 @@ inline void valid_rows(const Geometry& g, Index oy, Index* first, Index* last) {
 constexpr int TOGETHER = 8;
 
 // TOGETHER outputs from (oy, ox) whose kernels meet the whole width of their windows: each weight is loaded once.
-inline void convolve_many(const double* total, const double* weights, const Geometry& g, Index oy, Index ox,
+template <class T>
+inline void convolve_many(const T* total, const double* weights, const Geometry& g, Index oy, Index ox,
                           double* out) {
     const Index row = g.kernel_w * g.channels, step = g.stride_w * g.channels, whole = row / W * W;
     Index first, last;
@@ -189,7 +206,7 @@ inline void convolve_many(const double* total, const double* weights, const Geom
     double tails[TOGETHER] = {};
     for (Index r = first; r < last; ++r) {
         const Index y = oy * g.stride_h + r * g.dilation_h - g.pad_top;
-        const double* from = total + (y * g.width + ox * g.stride_w - g.pad_left) * g.channels;
+        const T* from = total + (y * g.width + ox * g.stride_w - g.pad_left) * g.channels;
         const double* kernel = weights + r * row;
         for (Index i = 0; i < whole; i += W) {
             const Doubles w = load(kernel + i);
@@ -202,8 +219,8 @@ inline void convolve_many(const double* total, const double* weights, const Geom
     for (int k = 0; k < TOGETHER; ++k) out[k] = sum(sums[k]) + tails[k];
 }
 
-void convolve_last(const double* total, const double* weights, const Geometry& g, Index begin, Index end,
-                   double* out) {
+template <class T>
+void convolve_last(const T* total, const double* weights, const Geometry& g, Index begin, Index end, double* out) {
     for (Index oy = begin; oy < end; ++oy) {
         Index first, last;
         valid_rows(g, oy, &first, &last);
@@ -221,7 +238,7 @@ void convolve_last(const double* total, const double* weights, const Geometry& g
             double tail = 0;
             for (Index r = first; r < last; ++r) {
                 const Index y = oy * g.stride_h + r * g.dilation_h - g.pad_top;
-                const double* row = total + (y * g.width + left) * g.channels;
+                const T* row = total + (y * g.width + left) * g.channels;
                 const double* kernel = weights + r * g.kernel_w * g.channels;
                 if (g.dilation_w == 1) {
                     dot(row + low * g.channels, kernel + low * g.channels, (high - low) * g.channels, sums, &tail);
@@ -313,9 +330,6 @@ void compare(const double* sums, const double* expected, double offset, double t
 
 inline Floats load_floats(const float* p) { return *reinterpret_cast<const LooseFloats*>(p); }
 inline void store(float* p, Floats v) { *reinterpret_cast<LooseFloats*>(p) = v; }
-inline Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
-inline double widen(float v) { return v; }
-
 // Comparisons are turned so that a NaN stays one.
 template <Activation KIND, class V>
 inline V activate(V v, V parameter) {
@@ -348,12 +362,61 @@ inline void fold(const RunStats& vectors, BatchStats& stats) {
     }
 }
 
+// What vectors of the finished map add to its sum, `at` elements into it.
+template <Sum SUM, int COUNT>
+struct Adder {
+    Doubles total[COUNT] = {};
+
+    void add(int k, Floats v, Index at, const Layer& layer, RunStats& stats) {
+        if (SUM == Sum::none) return;
+        const Doubles wide = widen(v);
+        stats.max_abs[k] = larger(stats.max_abs[k], magnitude(v));
+        stats.squares[k] += wide * wide;
+        if (SUM == Sum::floats)
+            store(static_cast<float*>(layer.total) + at + k * W, v);
+        else
+            total[k] += wide;
+    }
+
+    void keep(Index at, const Layer& layer, RunStats& stats) const {
+        if (SUM != Sum::doubles) return;
+#pragma GCC unroll 4
+        for (int k = 0; k < COUNT; ++k) {
+            store(static_cast<double*>(layer.total) + at + k * W, total[k]);
+            stats.total_max[k] = larger(stats.total_max[k], magnitude(total[k]));
+            stats.total_squares[k] += total[k] * total[k];
+        }
+    }
+};
+
+// The same for a single element.
+template <Sum SUM>
+inline void keep_one(double total, Index at, const Layer& layer, BatchStats& stats) {
+    if (SUM == Sum::none) return;
+    if (SUM == Sum::floats) {
+        static_cast<float*>(layer.total)[at] = float(total);
+        return;
+    }
+    static_cast<double*>(layer.total)[at] = total;
+    stats.total_max_abs = larger(stats.total_max_abs, magnitude(total));
+    stats.total_squares += total * total;
+}
+
+// Where the only image is its own sum, so are its statistics.
+template <Sum SUM>
+inline void settle(BatchStats& stats) {
+    if (SUM != Sum::floats) return;
+    stats.total_max_abs = stats.max_abs;
+    stats.total_squares = stats.sum_squares;
+}
+
 // COUNT vectors from element `at` of every image. The batch is the inner loop, so that sums stay in registers.
-template <Activation KIND, bool RESIDUAL, bool TOTAL, int COUNT>
+template <Activation KIND, bool RESIDUAL, Sum SUM, int COUNT>
 inline void finish_vectors(const Layer& layer, Index at, Index length, bool verify, RunStats& stats,
-                           Bits& different) {
+                           Words& different) {
     const Floats parameter = Floats{} + layer.parameter;
-    Doubles total[COUNT] = {}, residual_total[COUNT] = {};
+    Adder<SUM, COUNT> adder;
+    Doubles residual_total[COUNT] = {};
     float* out = layer.out + at;
     const float* residual = layer.residual + at;
     for (Index image = 0; image < layer.n; ++image, out += length, residual += length) {
@@ -363,41 +426,36 @@ inline void finish_vectors(const Layer& layer, Index at, Index length, bool veri
             if (RESIDUAL) {
                 const Floats r = load_floats(residual + k * W);
                 v += r;
-                if (TOTAL) residual_total[k] += widen(r);
+                if (SUM == Sum::doubles) residual_total[k] += widen(r);
+                if (SUM == Sum::floats && verify)
+                    different |= r != load_floats(static_cast<const float*>(layer.residual_total) + at + k * W);
             }
             v = activate<KIND>(v, parameter);
             if (RESIDUAL || KIND != Activation::none) store(out + k * W, v);
-            if (TOTAL) {
-                const Doubles wide = widen(v);
-                total[k] += wide;
-                stats.max_abs[k] = larger(stats.max_abs[k], magnitude(v));
-                stats.squares[k] += wide * wide;
-            }
+            adder.add(k, v, at, layer, stats);
         }
     }
-    if (!TOTAL) return;
+    adder.keep(at, layer, stats);
+    if (RESIDUAL && SUM == Sum::doubles && verify)
 #pragma GCC unroll 4
-    for (int k = 0; k < COUNT; ++k) {
-        store(layer.total + at + k * W, total[k]);
-        stats.total_max[k] = larger(stats.total_max[k], magnitude(total[k]));
-        stats.total_squares[k] += total[k] * total[k];
-        if (RESIDUAL && verify) different |= residual_total[k] != load(layer.residual_total + at + k * W);
-    }
+        for (int k = 0; k < COUNT; ++k)
+            different |= __builtin_convertvector(
+                residual_total[k] != load(static_cast<const double*>(layer.residual_total) + at + k * W), Words);
 }
 
 // Elements [begin, end) of every image.
-template <Activation KIND, bool RESIDUAL, bool TOTAL>
+template <Activation KIND, bool RESIDUAL, Sum SUM>
 void finish_run(const Layer& layer, Index begin, Index end, LayerPart* part) {
     const Index length = layer.positions * layer.m;
-    const bool verify = RESIDUAL && TOTAL && layer.residual_total;
+    const bool verify = RESIDUAL && SUM != Sum::none && layer.residual_total;
     RunStats vectors;
-    Bits different = {};
+    Words different = {};
     BatchStats& stats = part->stats;
     Index at = begin;
     for (; at + UNROLL * W <= end; at += UNROLL * W)
-        finish_vectors<KIND, RESIDUAL, TOTAL, UNROLL>(layer, at, length, verify, vectors, different);
+        finish_vectors<KIND, RESIDUAL, SUM, UNROLL>(layer, at, length, verify, vectors, different);
     for (; at + W <= end; at += W)
-        finish_vectors<KIND, RESIDUAL, TOTAL, 1>(layer, at, length, verify, vectors, different);
+        finish_vectors<KIND, RESIDUAL, SUM, 1>(layer, at, length, verify, vectors, different);
     for (; at < end; ++at) {
         double total = 0, residual_total = 0;
         for (Index image = 0; image < layer.n; ++image) {
@@ -408,30 +466,34 @@ void finish_run(const Layer& layer, Index begin, Index end, LayerPart* part) {
                 residual_total += r;
             }
             v = activate<KIND>(v, layer.parameter);
-            layer.out[image * length + at] = v;
+            if (RESIDUAL || KIND != Activation::none) layer.out[image * length + at] = v;
             const double wide = v;
             total += wide;
             stats.max_abs = larger(stats.max_abs, magnitude(wide));
             stats.sum_squares += wide * wide;
         }
-        if (TOTAL) {
-            layer.total[at] = total;
-            stats.total_max_abs = larger(stats.total_max_abs, magnitude(total));
-            stats.total_squares += total * total;
-        }
-        if (verify && residual_total != layer.residual_total[at]) part->residual_intact = false;
+        keep_one<SUM>(total, at, layer, stats);
+        if (verify && residual_total != (SUM == Sum::floats ? static_cast<const float*>(layer.residual_total)[at]
+                                                            : static_cast<const double*>(layer.residual_total)[at]))
+            part->residual_intact = false;
     }
     fold(vectors, stats);
+    settle<SUM>(stats);
     for (Index lane = 0; lane < W; ++lane)
         if (different[lane]) part->residual_intact = false;
 }
 
 using Run = void (*)(const Layer&, Index, Index, LayerPart*);
 
+template <Activation KIND, bool RESIDUAL>
+Run run_of(const Layer& layer) {
+    if (!layer.total) return finish_run<KIND, RESIDUAL, Sum::none>;
+    return single(layer.n) ? finish_run<KIND, RESIDUAL, Sum::floats> : finish_run<KIND, RESIDUAL, Sum::doubles>;
+}
+
 template <Activation KIND>
 Run run_of(const Layer& layer) {
-    if (layer.residual) return layer.total ? finish_run<KIND, true, true> : finish_run<KIND, true, false>;
-    return layer.total ? finish_run<KIND, false, true> : finish_run<KIND, false, false>;
+    return layer.residual ? run_of<KIND, true>(layer) : run_of<KIND, false>(layer);
 }
 
 Run run_of(const Layer& layer) {
@@ -475,12 +537,12 @@ void finish_layer(const Layer& layer, Index begin, Index end, double* scratch, L
 }
 
 // COUNT vectors from channel `at` of one pooled position, whose window starts at element `from` of an image.
-template <Activation KIND, bool TOTAL, int COUNT>
+template <Activation KIND, Sum SUM, int COUNT>
 inline void pool_vectors(const Layer& layer, Index from, Index rows, Index columns, Index to, RunStats& stats) {
     const Index m = layer.m, row = layer.width * m, length = layer.positions * m;
     const Index pooled_length = layer.pool.out_h * layer.pool.out_w * m;
     const Floats parameter = Floats{} + layer.parameter;
-    Doubles total[COUNT] = {};
+    Adder<SUM, COUNT> adder;
     const float* out = layer.out + from;
     float* pooled = layer.pooled + to;
     for (Index image = 0; image < layer.n; ++image, out += length, pooled += pooled_length) {
@@ -495,24 +557,14 @@ inline void pool_vectors(const Layer& layer, Index from, Index rows, Index colum
         for (int k = 0; k < COUNT; ++k) {
             const Floats v = activate<KIND>(best[k], parameter);
             store(pooled + k * W, v);
-            if (TOTAL) {
-                const Doubles wide = widen(v);
-                total[k] += wide;
-                stats.max_abs[k] = larger(stats.max_abs[k], magnitude(v));
-                stats.squares[k] += wide * wide;
-            }
+            adder.add(k, v, to, layer, stats);
         }
     }
-    if (!TOTAL) return;
-    for (int k = 0; k < COUNT; ++k) {
-        store(layer.total + to + k * W, total[k]);
-        stats.total_max[k] = larger(stats.total_max[k], magnitude(total[k]));
-        stats.total_squares[k] += total[k] * total[k];
-    }
+    adder.keep(to, layer, stats);
 }
 
 // Columns begin..end of row `row` of the pooled map.
-template <Activation KIND, bool TOTAL>
+template <Activation KIND, Sum SUM>
 void pool_run(const Layer& layer, Index row, Index begin, Index end, LayerPart* part) {
     const Pool& pool = layer.pool;
     const Index m = layer.m, many = m / (UNROLL * W) * UNROLL * W, whole = m / W * W;
@@ -527,9 +579,9 @@ void pool_run(const Layer& layer, Index row, Index begin, Index end, LayerPart* 
         const Index from = (y * layer.width + x) * m, to = (row * pool.out_w + column) * m;
         const Index rows = bottom - top, columns = right - left;
         for (Index at = 0; at < many; at += UNROLL * W)
-            pool_vectors<KIND, TOTAL, UNROLL>(layer, from + at, rows, columns, to + at, vectors);
+            pool_vectors<KIND, SUM, UNROLL>(layer, from + at, rows, columns, to + at, vectors);
         for (Index at = many; at < whole; at += W)
-            pool_vectors<KIND, TOTAL, 1>(layer, from + at, rows, columns, to + at, vectors);
+            pool_vectors<KIND, SUM, 1>(layer, from + at, rows, columns, to + at, vectors);
         for (Index at = whole; at < m; ++at) {
             double total = 0;
             for (Index image = 0; image < layer.n; ++image) {
@@ -546,30 +598,30 @@ void pool_run(const Layer& layer, Index row, Index begin, Index end, LayerPart* 
                 stats.max_abs = larger(stats.max_abs, magnitude(double(best)));
                 stats.sum_squares += double(best) * best;
             }
-            if (!TOTAL) continue;
-            layer.total[to + at] = total;
-            stats.total_max_abs = larger(stats.total_max_abs, magnitude(total));
-            stats.total_squares += total * total;
+            keep_one<SUM>(total, to + at, layer, stats);
         }
     }
     fold(vectors, stats);
+    settle<SUM>(stats);
 }
 
 using PoolRun = void (*)(const Layer&, Index, Index, Index, LayerPart*);
 
-template <bool TOTAL>
+template <Sum SUM>
 PoolRun pool_run_of(const Layer& layer) {
     switch (layer.activation) {
-        case Activation::relu: return pool_run<Activation::relu, TOTAL>;
-        case Activation::clamp: return pool_run<Activation::clamp, TOTAL>;
-        case Activation::leaky: return pool_run<Activation::leaky, TOTAL>;
-        default: return pool_run<Activation::none, TOTAL>;
+        case Activation::relu: return pool_run<Activation::relu, SUM>;
+        case Activation::clamp: return pool_run<Activation::clamp, SUM>;
+        case Activation::leaky: return pool_run<Activation::leaky, SUM>;
+        default: return pool_run<Activation::none, SUM>;
     }
 }
 
 void pool_layer(const Layer& layer, Index begin, Index end, double* scratch, LayerPart* part) {
     const Pool& pool = layer.pool;
-    const PoolRun run = layer.total ? pool_run_of<true>(layer) : pool_run_of<false>(layer);
+    const PoolRun run = !layer.total       ? pool_run_of<Sum::none>(layer)
+                        : single(layer.n) ? pool_run_of<Sum::floats>(layer)
+                                          : pool_run_of<Sum::doubles>(layer);
     Index* violated = layer.violated + pool.checked_rows(begin, layer.height) * layer.width;
     Index columns = CACHE / (layer.n * layer.m * pool.kernel_h * pool.stride_w);
     if (columns < 1) columns = 1;
@@ -594,7 +646,7 @@ void pool_layer(const Layer& layer, Index begin, Index end, double* scratch, Lay
 #define HOLDFAST_JOIN(a, b) HOLDFAST_JOIN_(a, b)
 extern const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT);
 const Kernels HOLDFAST_JOIN(kernels_, HOLDFAST_VARIANT) = {
-    batch_sum, tap_planes, gather_taps, convolve_last, sum_rows, sum_last, compare, finish_layer, pool_layer,
+    batch_sum, tap_planes, gather_taps, convolve_last<double>, convolve_last<float>, sum_rows, sum_last, compare, finish_layer, pool_layer,
 };
 
 }  // namespace holdfast

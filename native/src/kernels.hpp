@@ -47,6 +47,10 @@ struct Pool {
     }
 };
 
+// What a sum over the batch is kept as: doubles, or, for a single image, which is its own sum, floats.
+enum class Sum { none, doubles, floats };
+inline bool single(Index n) { return n == 1; }
+
 // One layer's output (n, positions, m) on its way to becoming the next layer's input.
 struct Layer {
     Index n, positions, m;
@@ -54,10 +58,10 @@ struct Layer {
     float parameter;        // clamp: the upper bound (the lower is 0); leaky: the slope
     float* out;             // the product with its bias; the activated map afterwards
     const float* residual;  // added to it; or null
-    const double* residual_total;  // what the sum of the residual over n must be; or null
+    const void* residual_total;    // what the sum of the residual over n must be; or null. See Sum
     const double* expected;        // what the sums of out over n and m must be, + offset; null: no check
     double offset, threshold;
-    double* total;          // the sum of the activated (and pooled) map over n; or null
+    void* total;            // the sum of the activated (and pooled) map over n; or null
     Pool pool;
     Index height, width;    // of the map: positions = height * width
     float* pooled;          // (n, out_h, out_w, m); out stays as it is then
@@ -86,6 +90,8 @@ struct Kernels {
     // Output rows begin..end from total (height, width, channels) and weights (kernel_h, kernel_w, channels).
     void (*convolve_last)(const double* total, const double* weights, const Geometry&, Index begin, Index end,
                           double* out);
+    void (*convolve_last_floats)(const float* total, const double* weights, const Geometry&, Index begin,
+                                 Index end, double* out);
 
     // sums[i] = sum over rows of out[row * length + i], for begin <= i < end.
     void (*sum_rows)(const float* out, Index rows, Index length, Index begin, Index end, double* sums);

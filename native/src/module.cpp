@@ -38,8 +38,7 @@ class Core {
 
     void carry_sum(std::uintptr_t x, Index n, Index length, std::uintptr_t carry) const {
         nb::gil_scoped_release release;
-        const Carry output{at<double>(carry)};
-        output.stats() = holdfast::batch_sum(kernels_, at<const float>(x), n, length, false, output.total());
+        holdfast::carry_sum(kernels_, at<const float>(x), n, length, {at<double>(carry)});
     }
 
     void block_sums(std::uintptr_t out, Index n, Index m, Index positions, bool channels_last,

@@ -125,6 +125,19 @@ double Threshold::of(const BatchStats& stats) const {
     return random * (std::sqrt(apart + together) * kernels + bias) + steady * std::sqrt(apart) + floor;
 }
 
+void carry_sum(const Kernels& kernels, const float* x, Index n, Index length, Carry output) {
+    // The sum of a layer without product, residual and activation, which is only read.
+    const Layer layer{n, length, 1, Activation::none, 0, const_cast<float*>(x), nullptr, nullptr,
+                      nullptr, 0, 0, output.total(), {}, 1, length, nullptr, nullptr};
+    std::vector<LayerPart> parts(max_parts());
+    share(length, n * length, 64, [&](int part, Index begin, Index end) {
+        kernels.finish_layer(layer, begin, end, nullptr, &parts[part]);
+    });
+    BatchStats stats;
+    for (const LayerPart& part : parts) merge(stats, part.stats);
+    output.stats() = stats;
+}
+
 Index finish_layer(const Kernels& kernels, const LayerPlan& plan, float* out, float* pooled, const float* residual,
                    Carry input, Carry residual_carry, Carry output, Check check, Index* violated) {
     const Geometry& g = plan.geometry;
@@ -136,7 +149,14 @@ Index finish_layer(const Kernels& kernels, const LayerPlan& plan, float* out, fl
                 output.memory ? output.total() : nullptr, plan.pool, g.out_h, g.out_w, pooled, violated};
     if (checked) {
         layer.threshold = plan.threshold.of(input.stats());
-        checksum_convolution(kernels, input.total(), plan.weight.data(), g, true, check.expected());
+        share(g.out_h, positions * g.kernel_h * g.kernel_w * g.channels, 1, [&](int, Index begin, Index end) {
+            if (single(plan.n))
+                kernels.convolve_last_floats(static_cast<const float*>(input.total()), plan.weight.data(), g, begin,
+                                             end, check.expected());
+            else
+                kernels.convolve_last(static_cast<const double*>(input.total()), plan.weight.data(), g, begin, end,
+                                      check.expected());
+        });
     } else if (!pooled && !residual && !output.memory && plan.activation == Activation::none) {
         return 0;
     }

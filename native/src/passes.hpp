@@ -36,13 +36,14 @@ struct Threshold {
     double of(const BatchStats& stats) const;
 };
 
-// A sum over the batch with its statistics, as it is carried from the layer that made it to those that use it.
+// A sum over the batch with its statistics, as it is carried from the layer that made it to those that use it:
+// doubles, or floats for a single image.
 struct Carry {
     static constexpr Index HEAD = 8;  // doubles before the sum, so that it starts on a cache line
     double* memory;
 
     BatchStats& stats() const { return *reinterpret_cast<BatchStats*>(memory); }
-    double* total() const { return memory + HEAD; }
+    void* total() const { return memory + HEAD; }
 };
 
 // What a check was made with: threshold, verdict; then the checksums Co5.
@@ -64,6 +65,9 @@ struct LayerPlan {
     Threshold threshold;
     Pool pool;
 };
+
+// Sum x (n, length) over n into a carry.
+void carry_sum(const Kernels&, const float* x, Index n, Index length, Carry output);
 
 // Check and finish one layer, in place (into pooled, if the plan has a pool): Co5 from the carried sum of the input, S5, comparison, residual,
 // activation, sum of the result. Carries may be empty: without input nothing is checked, without output nothing

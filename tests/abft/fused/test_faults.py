@@ -171,7 +171,7 @@ def test_a_damaged_checksum_is_discarded(fast: tuple[Protected, FastPath, Tensor
 
     def struck(*args: Any) -> Tensor:
         d, source = args[0], args[2]
-        source.values(d[0].numel()).view(*d.shape[2:], -1)[1, 1, 3] += 9.0
+        source.total((*d.shape[2:], d.shape[1]), len(d))[1, 1, 3] += 9.0
         return run(*args)
 
     layer.run = struck

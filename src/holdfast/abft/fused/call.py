@@ -46,11 +46,11 @@ class FusedCall:
         self.source, self.beside, self.result = source, beside, result
         self.workspace = workspace
         self.d = layer.canonical(x)
-        space = self.d.shape[2:]
-        self.cd1 = source.values(self.d[0].numel()).reshape(*space, -1).movedim(-1, 0)
+        self._carried = source.total((*self.d.shape[2:], self.d.shape[1]), len(x)).movedim(-1, 0)
+        self.cd1 = self._carried.to(torch.float64)
         self.stats = source.stats
         self.threshold, self.deviation = workspace.check.memory[:2].tolist()
-        self._co5 = workspace.check.values(positions)
+        self._co5 = workspace.check.values(positions, torch.float64)
 
     # ---- the way in and out --------------------------------------------------------------------------------
 
@@ -95,8 +95,8 @@ class FusedCall:
             added = self._rows(self.residual)[:, self.open]
             values = values + added
             if self.beside is not None:
-                carried = self.beside.values(rows[0].numel()).view(rows.shape[1:])[self.open]
-                if not torch.equal(image_sum(added), carried):
+                carried = self.beside.total(tuple(rows.shape[1:]), len(rows))[self.open]
+                if not torch.equal(image_sum(added), carried.to(torch.float64)):
                     self._residual_damaged()
         kind, parameter = self.layer.chain.activation
         if kind == "relu":
@@ -110,7 +110,8 @@ class FusedCall:
             _, stats = reference.batch_sum(values)
             old = self.result.stats
             # In the order of the native pass, so that a later comparison can be exact.
-            self.result.values(rows[0].numel()).view(rows.shape[1:])[self.open] = image_sum(values)
+            total = self.result.total(tuple(rows.shape[1:]), len(rows))
+            total[self.open] = image_sum(values).to(total.dtype)
             self.result.stats = BatchStats(
                 max(old.max_abs, stats.max_abs),
                 old.sum_squares + stats.sum_squares,
@@ -180,7 +181,8 @@ class FusedCall:
 
     def expect(self, cd1: Tensor) -> None:
         """Use ``cd1`` and its Co5 from now on."""
-        self.cd1.copy_(cd1)
+        self.cd1 = cd1
+        self._carried.copy_(cd1)
         self._co5.copy_(self.layer.co5(self.cd1))
 
     def repair_weights(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -26,9 +28,14 @@ class Buffer:
             self.size, self.at = count, self.memory.data_ptr()
         return self.at
 
-    def values(self, count: int) -> Tensor:
-        """A view of the first ``count`` numbers behind the head."""
-        return self.memory[CARRY_HEAD : CARRY_HEAD + count]
+    def values(self, count: int, dtype: torch.dtype) -> Tensor:
+        """A view of the first ``count`` numbers of ``dtype`` behind the head."""
+        return self.memory[CARRY_HEAD:].view(dtype)[:count]
+
+    def total(self, shape: tuple[int, ...], n: int) -> Tensor:
+        """A view of the sum of ``n`` images in a carry: float64, or float32 where n = 1."""
+        dtype = torch.float32 if n == 1 else torch.float64
+        return self.values(prod(shape), dtype).view(shape)
 
     @property
     def stats(self) -> BatchStats:
@@ -43,7 +50,8 @@ class Buffer:
 class Workspace:
     """The buffers of one call; only one call at a time may use them.
 
-    ``carries``: sums over the batch, each as (P, C) behind its statistics. ``check``: Co5 (P,) behind
+    ``carries``: sums over the batch (a single image as it is), each (P, C)
+    behind its statistics. ``check``: Co5 (P,) behind
     threshold, deviation and the number of non-finite positions. ``violated``: positions, no head.
     """
 
