@@ -10,6 +10,7 @@ from holdfast.stress.memory import MemoryFaults
 from holdfast.stress.noise import GaussianNoise
 from holdfast.stress.nothing import Nothing
 from holdfast.stress.registry import create, stressors
+from holdfast.stress.replay import Replay
 from holdfast.stress.strata import plan_trials, trials_to_exclude
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Injection",
     "MemoryFaults",
     "Nothing",
+    "Replay",
     "campaign",
     "create",
     "from_json",

@@ -20,7 +20,7 @@ from holdfast.core.result import Label, Record
 from holdfast.stress.pool import Scheduler
 from holdfast.stress.store import Store, describe, fingerprint
 from holdfast.stress.summary import records
-from holdfast.stress.trial import Line, judged_by, laboratory
+from holdfast.stress.trial import ChoosesBatches, Line, judged_by, laboratory
 from holdfast.stress.worker import Chunk, Setup
 
 _FLUSH_S = 0.5
@@ -55,13 +55,13 @@ def run(
     out in chunks of ``chunk``, at most ``in_flight`` (twice the cores) under way; a trial that kills its
     process counts as a crash and the campaign goes on. ``limit_s``: a trial that takes longer, in seconds,
     counts as a hang, and its process is killed; without ``executor`` the trials then run in a process of
-    their own, and threads have no time limit. Every trial computes on one thread, so the records do
-    not depend on the number of workers.
+    their own, and threads have no time limit. Every trial computes on one thread, so the records do not
+    depend on the number of workers.
 
-    Finished trials are kept in ``out/trials.jsonl``, settings in ``out/campaign.json``: calling again after
-    a kill or Ctrl-C does the missing trials only, and the records equal those of an undisturbed run outside
-    ``core.result.VOLATILE``. ``labels`` go into every record. Outcomes: ``stress.outcome``; metrics:
-    ``stress.summary``.
+    Finished trials are kept in ``out/trials.jsonl``, settings in ``out/campaign.json``, and the faults that
+    struck in ``out/faults.json`` for ``Replay``: calling again after a kill or Ctrl-C does the missing trials
+    only, and the records equal those of an undisturbed run outside ``core.result.VOLATILE``. ``labels`` go
+    into every record. Outcomes: ``stress.outcome``; metrics: ``stress.summary``.
 
     Raises UsageError for settings other than those kept in ``out`` (the difference is named), for no trials,
     and for stressors that do not fit model or data; StorageError if ``out`` cannot be written.
@@ -76,7 +76,8 @@ def run(
     with laboratory(model, data, batch_size=batch_size, seed=seed) as lab:
         stream = lab.data
         every = stream.batches(batch_size, epoch=0, shuffle=False, skip=0)
-        batches = sum(1 for _ in islice(every, max(wanted)))
+        own = [_own_batches(stressor, count) for stressor, count in zip(stressors, wanted, strict=True)]
+        batches = sum(1 for _ in islice(every, max(*wanted, *(max(each, default=0) + 1 for each in own))))
         if not batches:
             raise UsageError("campaign data", expected="at least one batch", got="none")
         counts = {
@@ -96,7 +97,7 @@ def run(
         store = Store(out, settings)
         finished = store.finished()
         todo = {
-            key: [(i, i % batches) for i in range(count) if (key, i) not in finished]
+            key: [(i, _batch(by_key[key], i, batches)) for i in range(count) if (key, i) not in finished]
             for key, count in counts.items()
         }
         missing = sum(map(len, todo.values()))
@@ -108,6 +109,7 @@ def run(
                 setup = Setup.pack(model, data, by_key, batch_size=batch_size, seed=seed, limit_s=limit_s)
                 lines = Scheduler(setup, executor, in_flight or 2 * (os.cpu_count() or 1)).run(chunks)
             _collect(lines, store, missing)
+        store.write_faults(list(by_key))
     return records(
         store.lines(),
         by_key,
@@ -116,6 +118,21 @@ def run(
         classes=stream.info.classes,
         labels=dict(labels or {}),
     )
+
+
+def _own_batches(stressor: Stressor, trials: int) -> list[int]:
+    """The batches that a stressor asks for itself, as a replay does."""
+    if not isinstance(stressor, ChoosesBatches):
+        return []
+    return [batch for i in range(trials) if (batch := stressor.batch_of(i)) is not None]
+
+
+def _batch(stressor: Stressor, trial: int, batches: int) -> int:
+    chosen = stressor.batch_of(trial) if isinstance(stressor, ChoosesBatches) else None
+    if chosen is not None and chosen >= batches:
+        remedy = "replay faults on the data, and with the batch size, that they struck"
+        raise UsageError("campaign data", expected=f"{chosen + 1} batches", got=batches, remedy=remedy)
+    return trial % batches if chosen is None else chosen
 
 
 def _keys(stressors: Sequence[Stressor]) -> dict[str, Stressor]:

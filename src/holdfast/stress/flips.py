@@ -101,7 +101,7 @@ class Stratum(NamedTuple):
     bit: int | None
 
 
-class _Faulty:
+class Faulty:
     """What all stressors that inject faults have in common."""
 
     judged_by: ClassVar[str] = "outcome"
@@ -110,11 +110,17 @@ class _Faulty:
         """The faults of one trial."""
         raise NotImplementedError
 
+    def beside(
+        self, faults: Sequence[Fault], model: nn.Module, x: Tensor, generator: Generator
+    ) -> list[Fault]:
+        """What else has to strike so that ``faults`` can; see ``triggers``."""
+        return triggers(faults, model, x, generator)
+
     @contextmanager
     def apply(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Iterator[Stressed]:
         """Yield the damaged model; see ``inject``."""
         faults = self.draw(model, x, generator)
-        beside = triggers(faults, model, x, generator)
+        beside = self.beside(faults, model, x, generator)
         labels = _labels(faults[0], model, x) if len(faults) == 1 else {}
         seed = int(torch.randint(_SEEDS, (), generator=generator))
         # A checksum that no rung asked for stays as it was: the trial tells what came of the trigger.
@@ -144,7 +150,7 @@ def _frozen(stressor: Any, *names: str) -> None:
 
 @stressors.register("bit_flips")
 @dataclass(frozen=True)
-class BitFlips(_Faulty):
+class BitFlips(Faulty):
     """``n`` random bit flips a trial at one ``site``, fp32 and other floats.
 
     ``bits``: "exponent", "mantissa", "sign", "all", or a list of numbers; ``layers`` None: every layer with a
@@ -200,7 +206,7 @@ class BitFlips(_Faulty):
 
 @stressors.register("faults")
 @dataclass(frozen=True)
-class Faults(_Faulty):
+class Faults(Faulty):
     """``n`` random faults a trial at any ``sites``, with any effect and pattern (see ``Fault``).
 
     ``bits`` and ``layers`` as in ``BitFlips``; with an effect other than ``flip`` there are no bits. In a

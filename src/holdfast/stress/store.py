@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from torch import nn
 from holdfast.core import jsonl
 from holdfast.core.canonical import canonical_json
 from holdfast.core.errors import UsageError
-from holdfast.core.paths import write_json
+from holdfast.core.paths import write_json, write_text
 from holdfast.core.protocols import Stressor
+from holdfast.stress.fault import Fault, FaultedTrial, to_json
 
-SETTINGS, TRIALS = "campaign.json", "trials.jsonl"
+SETTINGS, TRIALS, FAULTS = "campaign.json", "trials.jsonl", "faults.json"
 SCHEMA = "holdfast.campaign/1"
 
 
@@ -74,6 +75,19 @@ class Store:
             if key not in seen:
                 seen.add(key)
                 yield line
+
+    def write_faults(self, keys: Sequence[str]) -> None:
+        """Write the faults of all finished trials as a fault list, by stressor in the order of ``keys``.
+
+        Trials whose process died or hung have none, nor do stressors that inject no faults.
+        """
+        lines = [line for line in self.lines() if line.get("faults")]
+        lines.sort(key=lambda line: (keys.index(line["stressor"]), line["trial"]))
+        if lines:
+            text = to_json(
+                FaultedTrial(tuple(map(Fault.from_dict, line["faults"])), line["batch"]) for line in lines
+            )
+            write_text(self.trials.with_name(FAULTS), text)
 
 
 def _compare(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:

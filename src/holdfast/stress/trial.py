@@ -30,6 +30,14 @@ class Turns(Protocol):
         """The stressor for trial ``index`` of a campaign with ``seed``."""
 
 
+@runtime_checkable
+class ChoosesBatches(Protocol):
+    """A stressor whose trials belong to certain batches."""
+
+    def batch_of(self, index: int) -> int | None:
+        """The number of the batch for trial ``index``; None for any."""
+
+
 Judgement = Literal["outcome", "quality", "alarms"]
 
 
