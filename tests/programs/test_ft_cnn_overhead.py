@@ -54,10 +54,17 @@ def test_every_scheme_is_timed_at_the_batch_asked_for(records):
     assert found == {("CoC-D", "every")} | {(s, p) for s in schemes for p in ("every", "one")}
     assert {r.labels["batch"] for r in records if r.metric == "scheme_time"} == {2}
     assert all(r.value > 0 for r in records if r.metric == "scheme_time")
+    compared = {(r.labels["of"], r.labels["to"]) for r in records if r.metric == "scheme_ratio"}
+    assert compared == {
+        *((scheme, "FC") for scheme in ("CoC-D", "CoC", "RC", "ClC")),
+        ("CoC-D", "CoC"),
+        ("workflow", "all alone"),
+    }
 
 
 def test_records_say_how_they_were_measured(records):
-    for record in records:
+    assert {r.value for r in records if r.metric == "rule_kept"} == {100.0}
+    for record in (r for r in records if r.metric != "rule_kept"):
         assert record.timed
         assert record.unit == "%"
         assert record.interval.low <= record.value <= record.interval.high
@@ -116,8 +123,8 @@ class Wrong(nn.Module):
 def test_errors_strike_every_layer_in_turn():
     torch.manual_seed(0)
     protected = overhead_pairs.protect(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, 4)))
-    call = overhead_pairs._struck(protected, torch.randn(2, 2, 6, 6), "row")
+    call = overhead_pairs._struck(protected, torch.randn(2, 2, 6, 6), "row", 0)
     for _ in range(4):
         call()
-    assert [event.layer for event in protected.events] == ["0", "2", "0", "2"]
+    assert sorted(event.layer for event in protected.events) == ["0", "0", "2", "2"]
     assert np.all([event.corrected for event in protected.events])

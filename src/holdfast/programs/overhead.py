@@ -54,7 +54,7 @@ def run(
                     for series in pool.submit(
                         measure, job, each, job.batch in scheme_batches, seed + repetition
                     ).result():
-                        found.setdefault(_key(series.labels), []).append(series)
+                        found.setdefault((series.metric, _key(series.labels)), []).append(series)
                     advance()
     records = [_record(together, processes, seed) for together in found.values()]
     write_records(out / "records.jsonl", records)
@@ -67,6 +67,7 @@ def _key(labels: dict[str, Any]) -> Any:
 
 def _record(together: list[Any], processes: int, seed: int) -> Record:
     """One record of the same series from all processes: the median, in per cent above the baseline."""
+    timed = together[0].metric != "rule_kept"
     shares = 100 * (np.concatenate([series.ratios for series in together]) - together[0].offset)
     labels = {
         **together[0].labels,
@@ -80,12 +81,12 @@ def _record(together: list[Any], processes: int, seed: int) -> Record:
             labels[name] = round(float(np.median([getattr(series, name) for series in together])), 3)
     return Record(
         metric=together[0].metric,
-        value=float(np.median(shares)),
+        value=float(np.median(shares) if timed else np.mean(shares)),
         unit="%",
-        direction="lower",
+        direction="lower" if timed else "higher",
         n=len(shares),
-        interval=bootstrap(shares, seed=seed),
-        timed=True,
+        interval=bootstrap(shares, seed=seed) if timed else None,
+        timed=timed,
         seed=seed,
         labels=labels,
     )

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from holdfast import kernels, models, protect
+from holdfast.abft import Protected
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import named_layers
 from holdfast.core.result import Label
 from holdfast.core.timing import time_pairs
 from holdfast.programs.baselines import LAYOUTS, Forward, compiled, fastest_eager, forward
-from holdfast.programs.scheme_times import scheme_ratios
+from holdfast.programs.scheme_times import compared, scheme_ratios
 
 TOLERANCE = 1e-3
 """Largest difference of the outputs over the largest output: norms folded into weights round differently."""
@@ -66,7 +67,7 @@ def measure(job: Job, pairs: int, schemes: bool, seed: int) -> list[Series]:
         "backend": kernels.backend(),
     }
     expected = forward(lean, x)()
-    calls = {"fastest eager": forward(lean, x), "checks off": unchecked(plain, x)}
+    calls = {"fastest eager": forward(lean, x), "checks off": unchecked(protected, plain, x)}
     if "compiled" in job.baselines:
         calls["compiled"] = forward(compiled(plain, x), x)
     for name, call in calls.items():
@@ -80,36 +81,60 @@ def measure(job: Job, pairs: int, schemes: bool, seed: int) -> list[Series]:
     if protected.events:
         raise DataError(f"{job.model} at batch {job.batch}", expected="no alarm", got=protected.events[0])
     for error in job.errors:
-        struck = _struck(protected, x, error)
+        struck = _struck(protected, x, error, seed)
         _same(struck(), expected, f"{job.model} with an error ({error})")
         if not any(event.corrected for event in protected.events):
             raise DataError(f"{job.model} with an error ({error})", expected="an event", got="none")
         for name, call in {"error-free": quiet, **{name: calls[name] for name in job.baselines}}.items():
             more = {**labels, "error": error, "baseline": name}
-            found.append(_series("overhead", more, call, struck, pairs))
+            again = _struck(protected, x, error, seed)  # the same layers in every series
+            found.append(_series("overhead", more, call, again, pairs))
         protected.clear_events()
     if schemes:
         ratios = scheme_ratios(protected, calls["fastest eager"], x, max(1, pairs // 5))
         for (scheme, positions), values in ratios.items():
             more = {**labels, "scheme": scheme, "positions": positions, "baseline": "fastest eager"}
             found.append(Series("scheme_time", more, values, offset=0.0))
-    return found
+        for (of, to), values in compared(ratios).items():
+            found.append(Series("scheme_ratio", {**labels, "of": of, "to": to}, values, offset=0.0))
+    return found + _plan(protected, labels)
 
 
-def unchecked(plain: nn.Module, x: Tensor) -> Forward:
+def _plan(protected: Protected, labels: dict[str, Label]) -> list[Series]:
+    """Per layer, 1 where the plan in use is what the slides' rule says of the plan's own times."""
+    plans = protected.plans.plans if protected.plans is not None else []
+    if not plans:
+        return []
+    kept = []
+    for layer in plans[-1].layers:
+        row = layer.p_row * (layer.t0_ms - layer.t1_row_ms) > layer.p_column * (layer.t2_row_ms - layer.t0_ms)
+        column = layer.p_column * (layer.t0_ms - layer.t1_column_ms) > layer.p_row * (
+            layer.t2_column_ms - layer.t0_ms
+        )
+        single = labels["batch"] == 1
+        kept.append(("RC" in layer.rungs) == (row and not single) and ("ClC" in layer.rungs) == column)
+    return [Series("rule_kept", labels, np.array(kept, dtype=np.float64), offset=0.0)]
+
+
+def unchecked(protected: Protected, plain: nn.Module, x: Tensor) -> Forward:
     """Calls on the path that the protected model takes, without its checks.
 
-    The fast path can leave them out; where there is none, the path is that of the layers themselves.
+    The fast path can leave them out; without one the path is that of the layers themselves.
     """
-    twin = protect(plain)
-    call = forward(twin, x)
+    call = forward(protected, x)
     call()
-    for part in vars(twin).values():
-        program: Any = getattr(part, "program", None)
-        if hasattr(program, "checks"):
-            program.checks = False
-            return call
-    return forward(plain, x)
+    program = protected.fast.program if protected.fast is not None else None
+    if program is None:
+        return forward(plain, x)
+
+    def without() -> Tensor:
+        program.checks = False
+        try:
+            return call()
+        finally:
+            program.checks = True
+
+    return without
 
 
 def _series(metric: str, labels: dict[str, Label], a: Forward, b: Forward, pairs: int) -> Series:
@@ -124,11 +149,11 @@ def _same(found: Tensor, expected: Tensor, what: str) -> None:
         raise DataError(what, expected="the model's answer", got=f"outputs {difference:.2g} apart")
 
 
-def _struck(protected: nn.Module, x: Tensor, error: str) -> Forward:
-    """Calls that damage the output of one layer, each call of the next one in turn."""
-    layers: Iterator[Any] = cycle(
-        layer for _, layer in named_layers(protected) if isinstance(layer, nn.Conv2d | nn.Linear)
-    )
+def _struck(protected: nn.Module, x: Tensor, error: str, seed: int) -> Forward:
+    """Calls that damage the output of one layer, each call of another one, all in turn."""
+    found = [layer for _, layer in named_layers(protected) if isinstance(layer, nn.Conv2d | nn.Linear)]
+    order = np.random.default_rng(seed).permutation(len(found))
+    layers: Iterator[Any] = cycle(found[index] for index in order)
     plain_call = forward(protected, x)
     hook = DAMAGES[error]
 

@@ -56,6 +56,19 @@ def scheme_ratios(
     return {key: np.array(values[1:]) for key, values in ratios.items()}
 
 
+def compared(ratios: dict[Key, NDArray[np.float64]]) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Times at every position over each other: what the slides say of which scheme is the dearer one."""
+    times = {scheme: values for (scheme, positions), values in ratios.items() if positions == "every"}
+    pairs = {(of, "FC"): times[of] / times["FC"] for of in ("CoC-D", "CoC", "RC", "ClC")}
+    alone = sum(times[scheme] for scheme in ("CoC-D", "CoC", "RC", "ClC", "FC"))
+    together = times["CoC-D"] + times["workflow"]
+    return {
+        **pairs,
+        ("CoC-D", "CoC"): times["CoC-D"] / times["CoC"],
+        ("workflow", "all alone"): together / alone,
+    }
+
+
 def _layer_times(layer: ProtectedLayer, d: Tensor, out: Tensor) -> list[tuple[Key, float]]:
     start = perf_counter()
     values, channels_last = layer.arrange(d)
