@@ -1,0 +1,267 @@
+"""Checks of MatMul and Gemm in float32, row by row (column by column where the left side is constant).
+
+For a row d of the left matrix, Co5 = d · Σ_m w_m is compared with S5, the sum of that row of the output. A
+side that is constant has its sum stored; where both are computed, as in attention, the sum is computed too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from holdfast.abft.onnx.builder import Builder
+from holdfast.abft.onnx.constants import Known
+from holdfast.abft.onnx.layer import (
+    Layer,
+    Unprotected,
+    computed_counts,
+    fixed_counts,
+    irregular,
+    weightings,
+)
+from holdfast.abft.onnx.scale import TINY, UNIT, Scale, scale
+from holdfast.abft.threshold import SIGMAS
+
+_MANY = 256
+_INVISIBLE = 1e-32  # added to squares, so that values whose squares vanish in float32 raise no alarm
+_BEYOND = 1e300
+
+
+@dataclass
+class Matrix(Layer):
+    """A MatMul or Gemm: ``d`` times ``w`` along axis −1, or ``w`` times ``d`` along axis −2.
+
+    ``weight`` is the constant side with the shape (..., K, M) or (..., M, K) of that order, alpha included,
+    or None where both sides are computed. ``factor`` is alpha where it is not in ``weight``; ``added`` and
+    ``beta`` are the bias and its factor.
+    """
+
+    d: str = ""
+    w: str = ""
+    weight: NDArray[np.float32] | None = None
+    factor: float = 1.0
+    added: str = ""
+    added_value: NDArray[np.float32] | None = None
+    beta: float = 1.0
+    transposed: tuple[bool, bool] = (False, False)
+
+    @classmethod
+    def of(cls, node: Any, name: str, known: Known) -> Matrix:
+        """The layer of ``node``. Raises Unprotected."""
+        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        left, right = node.input[0], node.input[1]
+        values = known.value(left), known.value(right)
+        if values[0] is not None and values[1] is not None:
+            raise Unprotected("both of its sides are constant")
+        for side, value in zip((left, right), values, strict=True):
+            rank = known.ranks.get(side) if value is None else value.ndim
+            if rank is None:
+                raise Unprotected(f"the rank of {side!r} is not known")
+            if rank < 2:
+                raise Unprotected(f"{side!r} is a vector")
+        if (known.kinds.get(left) or known.kinds.get(right)) != TensorProto.FLOAT:
+            raise Unprotected("it does not compute in float32")
+        transposed = bool(attributes.get("transA", 0)), bool(attributes.get("transB", 0))
+        alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
+        added = node.input[2] if len(node.input) > 2 else ""
+        weight = values[1] if values[0] is None else values[0]
+        if weight is not None:
+            if transposed[values[1] is not None]:
+                weight = np.swapaxes(weight, -1, -2)
+            weight = np.float32(alpha) * weight if alpha != 1.0 else weight
+        swapped = values[0] is not None
+        return cls(
+            node,
+            name,
+            axis=-2 if swapped else -1,
+            d=right if swapped else left,
+            w=left if swapped else right,
+            weight=weight,
+            factor=1.0 if weight is not None else alpha,
+            added=added,
+            added_value=known.value(added) if added else None,
+            beta=beta,
+            transposed=transposed,
+        )
+
+    @property
+    def kernels(self) -> NDArray[np.float32]:
+        """The constant side as (..., M, K)."""
+        assert self.weight is not None
+        return self.weight if self.axis == -2 else np.swapaxes(self.weight, -1, -2)
+
+    def delta(self, g: Builder, out: str) -> str:
+        """S5 − Co5. The stored sum is negative, so that no two layers or checks look alike."""
+        if self.weight is not None:
+            total = -self.kernels.sum(-2, dtype=np.float64)[..., None, :]
+            cw1 = g.constant((total if self.axis == -2 else total.swapaxes(-1, -2)).astype(np.float32), "Cw1")
+        else:
+            cw1 = g.op("Neg", g.reduce("ReduceSum", self._side(g, 1), [-1]))
+        delta = g.cast(g.op("Add", self._times(g, self._data(g), cw1), self._sum(g, out)), TensorProto.DOUBLE)
+        bias = self._bias(g, out, None)
+        return g.op("Sub", delta, bias) if bias else delta
+
+    def _sum(self, g: Builder, out: str) -> str:
+        """S5: of long rows by parts of about √M."""
+        m = 0 if self.weight is None or self.axis == -2 else self.kernels.shape[-2]
+        parts = _parts(m)
+        if parts > 1:
+            shape = g.op("Shape", out)
+            rows = g.op("Slice", shape, *(g.constant(np.array([i], np.int64)) for i in (0, -1)))
+            size = g.constant(np.array([parts, m // parts], np.int64))
+            split = g.op("Reshape", out, g.op("Concat", rows, size, axis=0))
+            out = g.reduce("ReduceSum", split, [-1], keepdims=False)
+        return g.reduce("ReduceSum", out, [self.axis])
+
+    def _side(self, g: Builder, index: int) -> str:
+        """The left (0) or right (1) matrix, not transposed."""
+        name = self.node.input[index]
+        return g.op("Transpose", name, perm=[1, 0]) if self.transposed[index] else str(name)
+
+    def _data(self, g: Builder) -> str:
+        return self._side(g, 1 if self.axis == -2 else 0)
+
+    def _times(self, g: Builder, d: str, w: str, dtype: Any = np.float32) -> str:
+        product = g.op("MatMul", w, d) if self.axis == -2 else g.op("MatMul", d, w)
+        if self.factor == 1.0:
+            return product
+        return g.op("Mul", product, g.constant(dtype(self.factor)))
+
+    def _bias(self, g: Builder, out: str, weights: str | None) -> str:
+        """β Σ_m c_m C along the axis, float64; "" without bias."""
+        if not self.added or self.beta == 0.0:
+            return ""
+        row = self._bias_row()
+        if row is not None and weights is None:
+            return g.constant(float(row.sum()))
+        wide = g.cast(g.op("Expand", self.added, g.op("Shape", out)), TensorProto.DOUBLE)
+        wide = g.op("Mul", wide, weights) if weights else wide
+        return g.op("Mul", g.reduce("ReduceSum", wide, [self.axis]), g.constant(self.beta))
+
+    def _bias_row(self) -> NDArray[np.float64] | None:
+        """β C where it is one row (M,) that is known."""
+        value = self.added_value
+        if self.weight is None or self.axis == -2 or value is None or (value.ndim > 1 and value.shape[0] > 1):
+            return None
+        m = self.kernels.shape[-2]
+        return self.beta * np.broadcast_to(value.reshape(-1), (m,)).astype(np.float64)
+
+    @property
+    def scale(self) -> Scale:
+        """τ of a row by its norm, for constant weights; the largest of all matrices."""
+        kernels, row = self.kernels, self._bias_row()
+        m, k = kernels.shape[-2:]
+        each = [scale(one, row, blocks=_parts(m)) for one in kernels.reshape(-1, m, k)]
+        return Scale(max(one.a for one in each), max(one.b for one in each))
+
+    def tau(self, g: Builder) -> str:
+        """a ‖d‖ + b of each row (column). Beyond float32 the norm is +Inf, and τ becomes NaN: a fault."""
+        data = self._data(g)
+        norm = g.cast(g.reduce("ReduceL2", data, [-2 if self.axis == -2 else -1]), TensorProto.DOUBLE)
+        norm = g.op("Add", norm, g.constant(sqrt(_INVISIBLE)))
+        if self.weight is not None:
+            found = self.scale
+            slope, offset = g.constant(found.a), g.constant(found.b)
+        else:
+            slope, offset = self._computed_slope(g), g.constant(1e6 * TINY)
+        tau = g.op("Add", g.op("Mul", norm, slope), offset)
+        if self.added and self._bias_row() is None:
+            tau = g.op("Add", tau, self._bias_tau(g, data))
+        return g.op("Mod", tau, g.constant(_BEYOND), fmod=1)
+
+    def _bias_tau(self, g: Builder, data: str) -> str:
+        """Bound of the share of a bias that is computed, or no single row: 8 u √K M max|β C|."""
+        largest = g.cast(g.reduce("ReduceMax", g.op("Abs", self.added), keepdims=False), TensorProto.DOUBLE)
+        k = self._size(g, data, -1 if self.axis == -1 else -2)
+        m = self._size(g, self._side(g, 0 if self.axis == -2 else 1), self.axis)
+        bound = g.op("Mul", g.op("Mul", g.op("Sqrt", k), m), largest)
+        return g.op("Mul", bound, g.constant(8 * UNIT * abs(self.beta)))
+
+    def _size(self, g: Builder, x: str, axis: int) -> str:
+        size = g.op("Gather", g.op("Shape", x), g.constant(np.array(axis, np.int64)))
+        return g.cast(size, TensorProto.DOUBLE)
+
+    def _computed_slope(self, g: Builder) -> str:
+        """``scale`` of the matrix W = (K, M) as it comes, (..., 1, 1).
+
+        (c) is bounded by (M/2) (Σ W² + ‖Cw1‖²), which covers independent and equal columns.
+        """
+        wide = g.cast(self._side(g, 1), TensorProto.DOUBLE)
+        k, m = self._size(g, wide, -2), self._size(g, wide, -1)
+        columns = g.reduce("ReduceSum", wide, [-2])
+        squares = g.reduce("ReduceSumSquare", wide, [-2])
+        cw1 = g.reduce("ReduceSum", wide, [-1])
+        number = g.constant
+
+        def total(x: str, axis: int) -> str:
+            return g.reduce("ReduceSum", x, [axis])
+
+        def omega(norm2: str, sum2: str) -> str:
+            return g.op("Add", norm2, g.op("Mul", sum2, number(0.5)))
+
+        all_squares, cw1_squares = total(squares, -1), g.reduce("ReduceSumSquare", cw1, [-2])
+        whole = total(columns, -1)
+        own = omega(all_squares, g.reduce("ReduceSumSquare", columns, [-1]))
+        checksum = g.op("Mul", omega(cw1_squares, g.op("Mul", whole, whole)), number(5.0))
+        partial = g.op("Mul", g.op("Add", all_squares, cw1_squares), g.op("Mul", m, number(1 / 32)))
+        variance = g.op("Sum", own, checksum, partial, number(_INVISIBLE))
+        random = g.op("Mul", g.op("Sqrt", variance), number(SIGMAS / sqrt(3)))
+
+        def one_sided(sums: str, norm2: str) -> str:
+            steady = g.op("Greater", g.op("Mul", g.op("Mul", sums, sums), number(2.0)), g.op("Mul", k, norm2))
+            return g.op("Where", steady, g.op("Abs", sums), number(0.0))
+
+        steady = g.op("Add", total(one_sided(columns, squares), -1), one_sided(whole, cw1_squares))
+        steady = g.op("Mul", steady, g.op("Mul", g.op("Sqrt", k), number(2 / 3)))
+        alike = g.op("Div", g.op("Mul", cw1_squares, g.op("Sqrt", cw1_squares)),
+                     g.op("Add", g.op("Mul", all_squares, number(2.0)), number(_INVISIBLE)))  # fmt: skip
+        return g.op("Mul", g.op("Sum", random, steady, alike), number(UNIT * max(1.0, abs(self.factor))))
+
+    def sums(self, g: Builder) -> list[str]:
+        """Co5, Co6 and the irregular sum in float64."""
+        out = self.node.output[0]
+        if self.weight is not None:
+            m = self.kernels.shape[-2]
+            three = weightings(m) @ self.kernels.astype(np.float64)  # (..., 3, K)
+            stored = g.constant(three if self.axis == -2 else np.swapaxes(three, -1, -2), "Cw")
+            vectors = [None, *self._vectors(g, m)]
+        else:
+            number, third, _ = computed_counts(g, self._side(g, 1), [-1, 1])
+            wide = g.cast(self._side(g, 1), TensorProto.DOUBLE)
+            ones = g.op("Add", g.op("Mul", number, g.constant(0.0)), g.constant(1.0))
+            stored = g.op("MatMul", wide, g.op("Concat", ones, number, third, axis=1))
+            flat = g.constant(np.array([1, -1], np.int64))
+            vectors = [None, g.op("Reshape", number, flat), g.op("Reshape", third, flat)]
+        product = self._times(g, g.cast(self._data(g), TensorProto.DOUBLE), stored, np.float64)
+        sums = []
+        for j, vector in enumerate(vectors):
+            one = g.op("Gather", product, g.constant(np.array([j], np.int64)), axis=self.axis)
+            bias = self._bias(g, out, vector)
+            sums.append(g.op("Add", one, bias) if bias else one)
+        return sums
+
+    def _vectors(self, g: Builder, m: int) -> tuple[str, str]:
+        shape = (m, 1) if self.axis == -2 else (1, m)
+        return (
+            g.constant(np.arange(1.0, m + 1).reshape(shape)),
+            g.constant(irregular(m).reshape(shape)),
+        )
+
+    def counts(self, g: Builder) -> tuple[str, str, str]:
+        """m, irregular, M."""
+        if self.weight is None:
+            return computed_counts(g, self._side(g, 1), [1, -1])
+        m = self.kernels.shape[-2]
+        return fixed_counts(g, m, (m, 1) if self.axis == -2 else (1, m))
+
+
+def _parts(m: int) -> int:
+    """Into how many equal parts a sum of ``m`` is cut: the divisor next to √m; 1 where it is short."""
+    if m < _MANY:
+        return 1
+    return min((p for p in range(1, m) if m % p == 0), key=lambda p: abs(p - sqrt(m)), default=1)
