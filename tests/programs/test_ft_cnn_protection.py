@@ -81,6 +81,15 @@ def test_nothing_is_lost_on_the_way_through_the_workflow(rate):
         assert rate("misjudged", "workflow", fault) == 0
 
 
+def test_what_the_workflow_leaves_is_computed_again(rate):
+    for fault in ("across", "D", "row, Co2", "column, Co1"):
+        assert rate("corrected", "workflow with recompute", fault) == 1
+
+
+def test_a_fault_in_an_operand_stays_in_one_row_or_column(rate):
+    assert rate("confined", "CoC-D", "D") == rate("confined", "CoC-D", "W") == 1
+
+
 def test_without_a_fault_nobody_speaks(rate):
     for scheme in (*protection_schemes.SCHEMES, "workflow"):
         assert rate("detected", scheme, "none") == 0

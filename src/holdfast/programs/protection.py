@@ -13,7 +13,7 @@ from holdfast.core.stats import wilson
 
 Key = tuple[str, str, str]
 """Scheme, fault, value."""
-WORKFLOW = "workflow"
+WORKFLOW, RECOMPUTE = "workflow", "workflow with recompute"
 FIRED = {
     "CoC": "CoC",
     "RC": "RC",
@@ -33,7 +33,7 @@ def run(out: Path, *, geometries: list[str], values: list[str], seed: int) -> No
     import torch
 
     from holdfast.programs import protection_schemes, protection_workflow
-    from holdfast.programs.protection_faults import FAULTS, VALUES
+    from holdfast.programs.protection_faults import FAULTS, OUTPUT_FAULTS, VALUES
     from holdfast.programs.protection_stand import GEOMETRIES, Stand
 
     for name, given, known in (("geometry", geometries, [*GEOMETRIES]), ("value", values, [*VALUES])):
@@ -51,8 +51,11 @@ def run(out: Path, *, geometries: list[str], values: list[str], seed: int) -> No
                     for scheme in protection_schemes.SCHEMES:
                         tally = protection_schemes.judge(scheme, stand, trials)
                         tallies.setdefault((scheme, fault, value), Counter()).update(tally)
-                    tally = protection_workflow.judge(fault, stand, value, generator)
-                    tallies.setdefault((WORKFLOW, fault, value), Counter()).update(tally)
+                    ladder = protection_workflow.judge(fault, stand, value, generator)
+                    tallies.setdefault((WORKFLOW, fault, value), Counter()).update(ladder)
+                    if ladder["corrected"] < ladder["trials"] and fault in OUTPUT_FAULTS:
+                        whole = protection_workflow.judge(fault, stand, value, generator, recompute=True)
+                        tallies.setdefault((RECOMPUTE, fault, value), Counter()).update(whole)
                 advance()
     common: dict[str, Label] = {"geometries": ", ".join(geometries), "kinds": len(geometries) * len(chosen)}
     write_records(out / "records.jsonl", [*_rates(tallies, common, seed), *_fired(tallies, common, seed)])
@@ -70,6 +73,7 @@ def _rates(tallies: dict[Key, Counter[str]], common: dict[str, Label], seed: int
         outcomes = ["detected"]
         if fault in OUTPUT_FAULTS:
             outcomes += ["corrected"] + ["located", "misjudged"] * (value == "any")
+            outcomes += ["confined"] * (scheme == "CoC-D" and fault in ("D", "W") and value == "any")
         elif fault in CHECKSUM_FAULTS:
             outcomes += ["discarded"] + ["misjudged"] * (value == "any")
         for outcome in outcomes:
@@ -97,7 +101,7 @@ def _fired(tallies: dict[Key, Counter[str]], common: dict[str, Label], seed: int
         for key, count in tally.items():
             if key in FIRED:
                 alone[key] += count
-            if key.startswith("solved by "):
+            if key.startswith("solved by ") and scheme == WORKFLOW:
                 ladder[key.removeprefix("solved by ")] += count
     counters = [(name, "alone", alone[name]) for name in FIRED]
     counters += [(name, WORKFLOW, count) for name, count in sorted(ladder.items())]

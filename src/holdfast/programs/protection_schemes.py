@@ -29,8 +29,9 @@ OUTCOMES = ("detected", "located", "corrected", "discarded", "misjudged")
 def judge(name: str, stand: Stand, trials: Trials) -> Counter[str]:
     """How many of the trials were ``detected``, ``located``, ``corrected``, ``discarded``, ``misjudged``.
 
-    Counted too: ``trials`` (those with an effect, or with a damaged checksum), and the branches of FC that
-    located by Co5 and Co7, or by Co5 and Co6. Detected: some position is not CLEAN. Located: LOCATED, and
+    Counted too: ``trials`` (those with an effect, or with a damaged checksum); with CoC-D ``confined``, those
+    whose damage lies within one row or one column; the branches of FC that located by Co5 and Co7, or by Co5
+    and Co6. Detected: some position is not CLEAN. Located: LOCATED, and
     nothing else, where the output is off. Corrected: the output is right in the end, within the stand's
     tolerance, and was changed. Discarded: DAMAGED wherever it is not CLEAN. Misjudged: "corrected", and wrong
     in the end, or right data called damaged the other way round: DAMAGED where the output is off.
@@ -62,11 +63,20 @@ def judge(name: str, stand: Stand, trials: Trials) -> Counter[str]:
         "discarded": damage_only & counted & flagged & every((state == CLEAN) | (state == DAMAGED)),
         "misjudged": misjudged & counted,
     }
+    if name == "CoC-D":
+        tally["confined"] = _confined(spoiled, trials.trial, count) & counted
     if name == "FC":
         by_co7, by_co6 = _fc_branches(trials, stand.tau, state)
         tally["FC, Co2 damaged"] = some(by_co7) & located & right
         tally["FC, Co1 damaged"] = some(by_co6) & located & right
     return Counter({key: int(flags.sum()) for key, flags in tally.items()})
+
+
+def _confined(spoiled: Tensor, trial: Tensor, count: int) -> Tensor:
+    """(count,): whether all damage (N, M, V) of a trial lies in one row or in one column of blocks."""
+    n, m, _ = spoiled.shape
+    hit = torch.zeros(n, m, count).index_add(2, trial, spoiled.float()) > 0
+    return (hit.any(1).sum(0) == 1) | (hit.any(0).sum(0) == 1)
 
 
 def _fc_branches(trials: Trials, tau: Thresholds, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,9 @@ class Strike:
     checksums: dict[str, Callable[[Tensor], None]] | None = None
 
 
-def judge(name: str, stand: Stand, value: Value, generator: Generator) -> Counter[str]:
+def judge(
+    name: str, stand: Stand, value: Value, generator: Generator, *, recompute: bool = False
+) -> Counter[str]:
     """The workflow's counts over all strikes of fault ``name``, as ``protection_schemes.judge`` gives them.
 
     Counted too: ``solved by RUNG``, the rung that made the output right.
@@ -43,7 +45,7 @@ def judge(name: str, stand: Stand, value: Value, generator: Generator) -> Counte
     checksum_only = name.startswith(("C", "none"))
     for strike in _strikes(name, stand, value, generator):
         stand.protected.clear_events()
-        with _struck(stand, strike):
+        with _struck(stand, strike, recompute):
             bare = stand.output(stand.x) if strike.weight else None
             try:
                 out: Tensor | None = stand.wrapper(stand.x.clone())
@@ -68,7 +70,7 @@ def _right(blocks: Tensor, clean: Tensor, tolerance: float) -> bool:
 
 
 @contextmanager
-def _struck(stand: Stand, strike: Strike) -> Iterator[None]:
+def _struck(stand: Stand, strike: Strike, recompute: bool) -> Iterator[None]:
     """The protected layer of ``stand`` with ``strike`` in it, and everything as it was afterwards."""
     guard = stand.protected.guard
     checksums = [*_buffers(stand)]
@@ -88,7 +90,7 @@ def _struck(stand: Stand, strike: Strike) -> Iterator[None]:
         if strike.output is not None:
             strike.output(output)
 
-    allowed, guard.rungs, guard.tap = guard.rungs, RUNGS, tap
+    allowed, guard.rungs, guard.tap = guard.rungs, (*RUNGS, *("recompute",) * recompute), tap
     site = stand.wrapper.fault_site
     handles = [site.register_forward_pre_hook(before), site.register_forward_hook(after)]
     if strike.weight is not None:
