@@ -19,28 +19,45 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_CHUNK = 1 << 22  # numbers that are widened at once
 
-def kernel_sum(weight: Tensor, groups: int = 1, weighted: bool = False) -> Tensor:
+
+def kernel_sum(weight: Tensor, groups: int = 1, weighted: bool | Tensor = False) -> Tensor:
     """Cw1 = Σ_m W_m of each group, the groups concatenated; Cw2 = Σ_m m W_m if ``weighted``, m from 1.
 
-    ``weight`` (M, C/groups, ...) of any float dtype; returns (C, ...) in float64. Error: M roundings.
+    ``weight`` (M, C/groups, ...) of any float dtype; returns (C, ...) in float64. A tensor ``weighted`` (M,)
+    stands in for m. Some kernels at a time, so that no copy of the weights is made. Error: M roundings.
     """
-    outputs = weight.shape[0]
-    wide = weight.detach().to(torch.float64)
-    if weighted:
-        wide = wide * counted(outputs, wide).reshape(-1, *[1] * (wide.dim() - 1))
-    return wide.reshape(groups, outputs // groups, *weight.shape[1:]).sum(1).reshape(-1, *weight.shape[2:])
+    by = _weights(weighted, weight.shape[0], weight)
+    grouped = weight.detach().reshape(groups, -1, *weight.shape[1:])
+    total = torch.zeros(groups, *weight.shape[1:], dtype=torch.float64, device=weight.device)
+    step = max(1, _CHUNK // max(1, total.numel()))
+    for begin in range(0, grouped.shape[1], step):
+        wide = grouped[:, begin : begin + step].to(torch.float64)
+        if by is not None:
+            factor = by.reshape(groups, -1)[:, begin : begin + step]
+            wide = wide * factor.reshape(*factor.shape, *[1] * (wide.dim() - 2))
+        total += wide.sum(1)
+    return total.flatten(0, 1)
 
 
-def image_sum(d: Tensor, weighted: bool = False) -> Tensor:
+def image_sum(d: Tensor, weighted: bool | Tensor = False) -> Tensor:
     """Cd1 = Σ_n D_n, or Cd2 = Σ_n n D_n with n from 1; ``d`` (N, ...) of any float dtype, result (...).
 
-    One image after the other, so that no copy of the batch is made. Error: N roundings of float64.
+    A tensor ``weighted`` (N,) stands in for n. One image after the other, so that no copy of the batch is
+    made. Error: N roundings of float64.
     """
+    by = _weights(weighted, len(d), d)
     total = torch.zeros(d.shape[1:], dtype=torch.float64, device=d.device)
-    for n, image in enumerate(d.detach(), 1):
-        total.add_(image.to(torch.float64), alpha=n if weighted else 1)
+    for n, image in enumerate(d.detach()):
+        total.add_(image.to(torch.float64), alpha=1.0 if by is None else float(by[n]))
     return total
+
+
+def _weights(weighted: bool | Tensor, count: int, like: Tensor) -> Tensor | None:
+    if isinstance(weighted, Tensor):
+        return weighted
+    return counted(count, like) if weighted else None
 
 
 def bias_sum(bias: Tensor | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -44,6 +45,10 @@ class ExpectedSums:
     def weights(self, channels_last: bool) -> Tensor:
         """Cw1 (C, *kernel) as it is multiplied with: the live memory, for whoever wants to damage it."""
         return self._weight if self._flat is None else self._flat.used(channels_last)
+
+    def intact(self, weight: Tensor) -> bool:
+        """Whether all its copies are ``weight``."""
+        return all(torch.equal(self.weights(last).reshape(weight.shape), weight) for last in (False, True))
 
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 of ``total``, which is (C, *space), or (*space, C) if ``channels_last``."""

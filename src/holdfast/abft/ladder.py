@@ -2,18 +2,28 @@
 
     input as it was?  no: Cd1 damaged → discard it; D damaged → restore it from Cd1, compute again
     CoC → RC → ClC → FC        each only for positions that the ones before left off
-    weights as they were?  no: reload them
+    weights as they were?  no: reload them; checksums of weights not theirs? renew them
+    Co5 anew                   it may be what was hit
     compute the layer again, TRIES times at most
     FaultError
 
 A rung is run only where it is allowed, and only while correcting costs less than computing the layer again.
-Checksums and sums are computed when a rung first needs them and kept for the next. What CoC, RC and ClC have
-corrected is confirmed by the row and column sums that they did not use: two errors of one row can imitate a
-single one between them.
+Checksums and sums are computed when a rung first needs them and kept for the next.
+
+What has been corrected is verified again. What CoC, RC and ClC did is confirmed by the row and column sums
+that they did not use: two errors of one row can imitate a single one between them. Where more than single
+blocks were off, D or W may have been hit, with errors that cancel at positions that CoC-D therefore passed:
+there the whole layer is compared once more, with random weights (``freivalds``).
+
+Bound. With τ1, τ2, τ5 of ``threshold``, a block of image n and channel m that a rung has corrected is within
+2 max(τ1[m], τ2[n]) + τ5 of what it should be, and so is every block of that position, if the fault stayed
+within one row or one column; one rounding to the output's dtype comes on top. Positions that CoC-D passes
+are within 2 τ5 in their sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import isclose, prod
 from typing import Protocol
@@ -33,7 +43,8 @@ from holdfast.kernels import BatchStats
 
 TRIES = 2
 """How often a layer is computed again before its fault counts as persistent."""
-_DEARER = 8  # a number of a rung, gathered in float64, costs about as much as this many in the layer itself
+# A number of Co1 or Co2, gathered in float64, costs about as much as this many in the layer itself.
+_DEARER = {"Co1": 8, "Co2": 400}
 
 
 class Call(Protocol):
@@ -77,6 +88,9 @@ class Call(Protocol):
     def expect(self, cd1: Tensor) -> None:
         """Use ``cd1`` and its Co5 from now on."""
 
+    def sound(self) -> bool:
+        """Whether the whole output is that of ``d`` and the weights, also where errors cancel in S5."""
+
     def repair_weights(self) -> str:
         """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
 
@@ -101,26 +115,25 @@ def recover(call: Call, guard: Guard, *, location: tuple[int, ...] | None, devia
     except InputDamaged:
         error = InputDamaged
     recorded = guard.on_fault == "record"
-    guard.events.append(
-        Event(
-            layer=call.name,
-            scheme=_scheme(trail) if solved else "CoC-D",
-            kind=kind,
-            location=location,
-            deviation=deviation,
-            threshold=call.threshold,
-            action=_action(trail) if solved else "recorded" if recorded else "raised",
-            corrected=solved,
-            rungs=tuple(trail),
-        )
+    event = Event(
+        layer=call.name,
+        scheme=_scheme(trail) if solved else "CoC-D",
+        kind=kind,
+        location=location,
+        deviation=deviation,
+        threshold=call.threshold,
+        action=_action(trail) if solved else "recorded" if recorded else "raised",
+        corrected=solved,
+        rungs=tuple(trail),
     )
+    guard.events.append(event)
     if solved or recorded:
         return
     remedies = {
         "non-finite input": "look at what computed the input: a layer before this one, or the caller",
         "input": "run the model again: the input of this layer was damaged after it had been summed",
     }
-    raise error(
+    raised = error(
         f"soft error in layer {call.name!r} ({kind})",
         expected=f"a deviation of the checksum of at most {call.threshold:.3g}",
         got=f"{deviation:.3g}" + (f", after {', '.join(trail)}" if trail else ""),
@@ -129,6 +142,8 @@ def recover(call: Call, guard: Guard, *, location: tuple[int, ...] | None, devia
             "run again; if it stays, a weight is damaged beyond its copy: reload the model",
         ),
     )
+    raised.event, raised.damaged = event, call.d
+    raise raised
 
 
 def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
@@ -136,19 +151,24 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
     if _input_mended(call, guard, trail):
         return True
     allowed = guard.rungs_of(call.name)
-    if _worthwhile(call, "recompute" in allowed):
+    again = "recompute" in allowed
+    reloaded = False
+    if not again or _worthwhile(call):
         trail += correct(call, guard, call.violated(), allowed)
         if not call.violated().numel():
-            if {"ClC", "FC", "checksums discarded"} & set(trail):
-                _weights_repaired(call, trail)
-            return True
-    if "recompute" not in allowed:
-        return False
-    if _weights_repaired(call, trail):
+            if not {"RC", "ClC", "FC"} & set(trail):
+                return True
+            reloaded = _weights_repaired(call, trail)
+            if call.sound():
+                return True
+    reloaded = _weights_repaired(call, trail) or reloaded
+    if not reloaded:
         call.expect(call.cd1)
-        if not call.violated().numel():
+        if not call.violated().numel() and call.sound():
+            if "checksums renewed" not in trail:
+                trail.append("checksums discarded")
             return True
-    for _ in range(TRIES):
+    for _ in range(TRIES if again else 0):
         call.recompute()
         trail.append("recomputed")
         if not call.violated().numel():
@@ -157,30 +177,41 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
 
 
 def _weights_repaired(call: Call, trail: list[str]) -> bool:
+    """Reload weights, or renew their checksums, that are not as they were; whether weights were not."""
     done = call.repair_weights()
     if done:
         trail.append(done)
-    return bool(done)
+    return done == "weights reloaded"
 
 
 def _input_mended(call: Call, guard: Guard, trail: list[str]) -> bool:
-    """Compare the input with Cd1 and its statistics, and mend what differs; whether that made all right."""
+    """Compare the input with Cd1 and its statistics, and mend what differs; whether that made all right.
+
+    Raises InputDamaged where it cannot tell which of the two was hit, as for a flipped sign, or what D was.
+    """
     cd1, stats = call.sum_input()
-    if torch.equal(cd1, call.cd1) and _alike(stats, call.stats):
+    if torch.equal(cd1, call.cd1):
         return False
-    if _alike(stats, call.stats):
-        # The statistics were taken with Cd1, from the same input: so only Cd1 has changed.
+    if _alike(stats[:2], call.stats[:2]):
+        kept = (float(call.cd1.abs().max()), float(call.cd1.square().sum()))
+        if _alike(kept, call.stats[2:]):
+            raise InputDamaged("input", expected="as it was summed", got="changed")
+        # D has the statistics it had, and the stored Cd1 has not: so only Cd1 has changed.
         call.expect(cd1)
         trail.append("checksums discarded")
         return not call.violated().numel()
-    trail.append("input restored")
-    if "recompute" not in guard.rungs_of(call.name) or not restore_input(call.d, call.cd1, call.stats):
+    if restore_input(call.d, call.cd1, cd1, call.stats):
+        trail.append("input restored")
+        cd1, stats = call.sum_input()
+    if not (torch.equal(cd1, call.cd1) and _alike(stats, call.stats)):
         raise InputDamaged("input", expected="as it was summed", got="changed")
+    if "recompute" not in guard.rungs_of(call.name):
+        return False
     call.recompute()
     return not call.violated().numel()
 
 
-def _alike(a: BatchStats, b: BatchStats) -> bool:
+def _alike(a: Sequence[float], b: Sequence[float]) -> bool:
     return all(isclose(x, y, rel_tol=1e-12) for x, y in zip(a, b, strict=True))
 
 
@@ -189,13 +220,12 @@ def _chunk(call: Call) -> int:
     return max(1, CHUNK // blocks)
 
 
-def _worthwhile(call: Call, recompute: bool) -> bool:
+def _worthwhile(call: Call) -> bool:
     """Whether summing rows and columns at the violated positions is cheaper than the layer itself."""
-    if not recompute:
-        return True
     n, m = call.d.shape[0], call.product.weight().shape[0]
     everywhere = prod(call.product.window.output_size(call.d.shape[2:]))
-    return _DEARER * (n + m) * call.violated().numel() < n * m * everywhere
+    each = _DEARER["Co1"] * m + _DEARER["Co2"] * n
+    return each * call.violated().numel() < n * m * everywhere
 
 
 def correct(call: Call, guard: Guard, positions: Tensor, rungs: tuple[str, ...]) -> tuple[str, ...]:
@@ -310,8 +340,8 @@ def _correct(case: _Case, allowed: tuple[str, ...], trail: list[str]) -> None:
 def _scheme(trail: list[str]) -> str:
     """The rung that solved it: the last one, whatever was tidied up after it."""
     rungs = [rung for rung in trail if rung != "weights reloaded"]
-    return rungs[-1]
+    return (rungs or trail)[-1]
 
 
 def _action(trail: list[str]) -> Action:
-    return "recomputed" if {"recomputed", "input restored"} & set(trail) else "corrected"
+    return "recomputed" if "recomputed" in trail or trail[-1] == "input restored" else "corrected"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from holdfast.abft.freivalds import product_holds
 from holdfast.abft.product import Product
 from holdfast.abft.threshold import Thresholds, rounding_dtype, thresholds
 from holdfast.kernels import BatchStats, batch_sum
@@ -105,6 +106,10 @@ class LayerCall:
         """Use ``cd1`` and its Co5 from now on."""
         self.cd1 = cd1
         self._co5 = self.layer.expected(cd1.contiguous(), False)
+
+    def sound(self) -> bool:
+        """Whether the whole output is that of ``d`` and the weights, also where errors cancel in S5."""
+        return product_holds(self.product, self.d, self._blocks(), self.layer.bias, 2 * self.threshold)
 
     def repair_weights(self) -> str:
         """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""

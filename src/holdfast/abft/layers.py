@@ -126,7 +126,8 @@ class ProtectedLayer(Transparent, ABC):
         if keeper is None:
             return ""
         reloaded = any(fault.repaired for fault in keeper.repair(self.name))
-        renewed = not keeper.damaged(self.name) and not self.product.as_made()
+        as_made = self.product.as_made() and self.expected.intact(self.product.cw1)
+        renewed = not as_made and not keeper.damaged(self.name)
         if renewed:
             self.refresh()
         return "weights reloaded" if reloaded else "checksums renewed" if renewed else ""

@@ -144,21 +144,25 @@ class Product:
     def _contract(self, d: Tensor, positions: Tensor, kernels: Tensor) -> Tensor:
         """Σ_c Σ_t over ``kernels`` (G, M/G, C/G·T): gather the patches, multiply."""
         count, channels, *space = d.shape
-        groups, m = kernels.shape[0], kernels.shape[0] * kernels.shape[1]
-        kernels = kernels.to(torch.float64)
-        rows = d.detach().reshape(count * channels, -1).t()
-        pieces = [torch.zeros(count, m, 0, dtype=torch.float64)]
-        taps_each = max(1, prod(self.window.size))
-        step = max(1, CHUNK // (count * channels * taps_each))
+        groups, each, _ = kernels.shape
+        taps = max(1, prod(self.window.size))
+        # By taps, then channels: the order in which patches come when each tap gathers whole pixels.
+        kernels = kernels.to(torch.float64).reshape(groups, each, -1, taps).transpose(2, 3).flatten(2)
+        pixels = d.detach().reshape(count * channels, -1).t()
+        if len(positions) * taps > len(pixels):
+            pixels = pixels.contiguous()
+        pieces = [torch.zeros(count, groups * each, 0, dtype=torch.float64)]
+        step = max(1, CHUNK // (count * channels * taps))
         for chunk in torch.split(positions, step):
-            taps = self.window.taps(space, chunk)
-            missing = taps == rows.shape[0]
-            patches = rows[taps.where(~missing, 0)].to(torch.float64)  # (V, T, K·C)
-            patches.masked_fill_(missing[:, :, None], 0.0)
-            v, t, _ = patches.shape
-            patches = patches.reshape(v, t, count, groups, -1).permute(3, 2, 0, 4, 1)
-            out = patches.reshape(groups, count * v, -1) @ kernels.transpose(1, 2)
-            pieces.append(out.reshape(groups, count, v, -1).permute(1, 0, 3, 2).reshape(count, m, v))
+            met = self.window.taps(space, chunk)
+            missing = met == len(pixels)
+            patches = pixels[met.where(~missing, 0)].to(torch.float64)  # (V, T, K·C)
+            if missing.any():
+                patches.masked_fill_(missing[:, :, None], 0.0)
+            patches = patches.reshape(len(chunk), taps, count, groups, -1).permute(3, 2, 0, 1, 4)
+            out = patches.reshape(groups, count * len(chunk), -1) @ kernels.transpose(1, 2)
+            out = out.reshape(groups, count, len(chunk), each).permute(1, 0, 3, 2)
+            pieces.append(out.reshape(count, groups * each, len(chunk)))
         return torch.cat(pieces, 2)
 
 

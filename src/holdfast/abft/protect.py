@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
 
 from holdfast.abft.calibration import calibrate
 from holdfast.abft.checked import Checked
@@ -20,7 +21,7 @@ from holdfast.abft.plan import PlanBook
 from holdfast.abft.sensitivity import Sensitivity, sensitivity
 from holdfast.abft.transparent import Transparent
 from holdfast.abft.weights import Keeper, Pristine, WeightFault
-from holdfast.core.errors import InputDamaged, UsageError
+from holdfast.core.errors import FaultError, InputDamaged, UsageError
 
 _WRAPPERS: dict[type[nn.Module], type[ProtectedLayer]] = {
     nn.Conv1d: ProtectedConv,
@@ -168,11 +169,21 @@ class Protected(Transparent):
     def _twice(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self._run(*args, **kwargs)
-        except InputDamaged:
+        except InputDamaged as error:
             # A feature map was hit between two layers: only what computed it can bring it back.
+            if _memory(error.damaged) & _memory((args, kwargs)):
+                raise FaultError(
+                    "the input of the model",
+                    expected="as it was summed in its first layer",
+                    got="changed in memory",
+                    remedy="call the model again with a fresh copy of the input",
+                ) from error
+            self.keeper.repair()  # the map may come from a weight, as a position embedding does
             out = self._run(*args, **kwargs)
-            events = self.guard.events
-            events[-1] = replace(events[-1], action="rerun", scheme="model run again", corrected=True)
+            event, events = error.event, self.guard.events
+            for index, each in enumerate(events):
+                if each is event:
+                    events[index] = replace(each, action="rerun", scheme="model run again", corrected=True)
             return out
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
@@ -181,6 +192,12 @@ class Protected(Transparent):
         if fast is not None and not watched and fast.applies(args, kwargs):
             return fast(*args)
         return self.fault_site(*args, **kwargs)
+
+
+def _memory(values: Any) -> set[int]:
+    """Where the tensors among ``values``, nested or not, keep their numbers."""
+    leaves = tree_leaves(values)
+    return {leaf.untyped_storage().data_ptr() for leaf in leaves if isinstance(leaf, torch.Tensor)}
 
 
 def protect(

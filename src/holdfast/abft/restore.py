@@ -10,31 +10,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from holdfast.abft.checksum import image_sum
 from holdfast.kernels import BatchStats
 
 
-def restore_input(d: Tensor, cd1: Tensor, stats: BatchStats) -> bool:
+def restore_input(d: Tensor, cd1: Tensor, now: Tensor, stats: BatchStats) -> bool:
     """Put back, in place, what has changed in ``d`` (N, C, *space) since ``cd1`` and ``stats`` were taken.
 
-    Restores any damage for N = 1, and one element for larger batches. False, and ``d`` untouched, where it
-    cannot tell. An element is exact up to one unit of rounding of the largest number in its sum.
+    ``now`` (C, *space) is Cd1 of ``d`` as it is, by the same kernel as ``cd1``. Restores any damage for N =
+    1, and one element for larger batches. False, and ``d`` untouched, where it cannot tell. What comes back
+    is exact, bit for bit, except that the sign of a zero is lost, and that an element so much smaller than
+    the others of its sum that float64 did not keep all its bits is off by N roundings of that sum at most.
     """
     with torch.inference_mode():
         images = d.detach()
-        wrong = (image_sum(images) != cd1).nonzero()
+        wrong = now != cd1
         if len(images) == 1:
-            images[0].copy_(torch.where(image_sum(images) != cd1, cd1, images[0].to(torch.float64)))
+            images[0].copy_(torch.where(wrong, cd1, images[0].to(torch.float64)))
             return True
-        if len(wrong) != 1:
+        if int(wrong.sum()) != 1:
             return False
-        where = tuple(wrong[0].tolist())
+        where = tuple(wrong.nonzero()[0].tolist())
         values = images[(slice(None), *where)].to(torch.float64)
         total = cd1[where]
         image = _hit_image(images, where, values, total, stats.sum_squares)
         if image is None:
             return False
-        images[(image, *where)] = total - _without(values, image).sum()
+        others = _without(values, image)
+        # A zero, as ReLU leaves them, would come back as the rounding of the others.
+        zero = float(others.sum()) == float(total)
+        images[(image, *where)] = 0.0 if zero else total - others.sum()
         return True
 
 
@@ -56,9 +60,8 @@ def _hit_image(
         gaps.append(abs(rest + float(others.square().sum() + (total - others.sum()) ** 2) - squares))
     order = sorted(range(len(gaps)), key=gaps.__getitem__)
     tolerance = 1e-11 * squares
-    if gaps[order[0]] > tolerance or gaps[order[1]] <= 10 * tolerance:
-        return None
-    return order[0]
+    certain = gaps[order[0]] <= tolerance and gaps[order[1]] > 10 * tolerance  # false for a NaN
+    return order[0] if certain else None
 
 
 def _without(values: Tensor, index: int) -> Tensor:

@@ -66,7 +66,7 @@ def coc(blocks: Tensor, co5: Tensor, co6: Tensor, co7: Tensor, tau: Thresholds) 
     index = torch.where(lost == 1, spoiled.int().argmax(0), row * m + column)
     located = (lost == 1) | ((lost == 0) & wrong5 & legal_column & legal_row)
     clean = (lost == 0) & ~wrong5 & ~wrong6 & ~wrong7
-    silent = (~wrong6 & (delta5.abs() > tau.t5 + tau.t6)) | (~wrong7 & (delta5.abs() > tau.t5 + tau.t7))
+    silent = _silent(delta6, delta5, tau.t6, tau.t5) | _silent(delta7, delta5, tau.t7, tau.t5)
     damaged = (lost == 0) & (~wrong5 | silent)
     changed = torch.zeros_like(spoiled)
     changed[index, torch.arange(len(index))] = located
@@ -94,10 +94,14 @@ def full(
 ) -> Finding:
     """FC: Co1 and Co2 correct a row or a column, with Co5, Co6 and Co7 even where one of them is damaged.
 
-    Both off: where one row meets all errors, Co1 corrects it; where one column does, Co2. Co1 alone is off
-    (Co2 was computed from the same damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off
-    (Co1 was computed from the same damaged W): Co5 and Co6 locate the column, Co2 corrects it. DAMAGED: the
-    sums that do not use the suspect vouch for the output.
+    Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result; else, where one
+    column does, Co2 corrects it, if Co5 agrees. Co1 alone is off (Co2 is damaged, or comes from the same
+    damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off (Co1 is damaged, or comes from
+    the same damaged W): Co5 and Co6 locate the column, Co2 corrects it.
+
+    DAMAGED is what no error of the output can make: Co1 and Co2 are right, Co5 is not (Co5 hit); a single one
+    of Co1 or of Co2 is off and nothing else (that one hit); Co1 alone and Co5 are off, Co7 is not (Cd1 hit);
+    Co2 alone and Co5 are off, Co6 is not (Cw1 hit). Everything else is left to the next rung.
     """
     n, m, _ = blocks.shape
     spoiled = ~blocks.isfinite()
@@ -106,32 +110,35 @@ def full(
     wrong2 = off(co2 - known.sum(1), tau.t2) | spoiled.any(1)
     lost = spoiled.any(0).any(0)
     delta5, delta6, delta7 = _deltas(known, co5, co6, co7)
-    wrong5 = off(delta5, tau.t5) | lost
-    row, legal_row = ratio(delta7, delta5, tau.t7, tau.t5, n)
-    column, legal_column = ratio(delta6, delta5, tau.t6, tau.t5, m)
-
+    wrong5, wrong6, wrong7 = off(delta5, tau.t5) | lost, off(delta6, tau.t6), off(delta7, tau.t7)
     rows, columns = wrong2.sum(0), wrong1.sum(0)
     both = (rows > 0) & (columns > 0)
-    one_row = both & (rows == 1) & (co1.isfinite() | ~wrong1).all(0)
-    one_column = both & (columns == 1) & ~one_row & (co2.isfinite() | ~wrong2).all(0)
+
+    row, legal_row = ratio(delta7, delta5, tau.t7, tau.t5, n)
+    column, legal_column = ratio(delta6, delta5, tau.t6, tau.t5, m)
     row_by_coc = (rows == 0) & (columns > 0) & wrong5 & legal_row
     column_by_coc = (columns == 0) & (rows > 0) & wrong5 & legal_column
-    row = torch.where(one_row, wrong2.int().argmax(0), row)
-    column = torch.where(one_column, wrong1.int().argmax(0), column)
+    one_row, one_column = both & (rows == 1), both & (columns == 1)
 
-    in_row = _at_row(row, n)[:, None] & wrong1[None] & (one_row | row_by_coc)
-    in_column = _at_row(column, m)[None] & wrong2[:, None] & (one_column | column_by_coc)
-    fixed = torch.where(in_row, co1 - _others(blocks, in_row, (0,)), blocks)
-    fixed = torch.where(in_column, (co2 - _others(blocks, in_column, (1,)))[:, None], fixed)
+    in_row = _at_row(row.where(~one_row, wrong2.int().argmax(0)), n)[:, None] & wrong1[None]
+    by_row = torch.where(in_row, co1 - _others(blocks, in_row, (0,)), blocks)
+    one_row &= ~off(co2 - by_row.sum(1), tau.t2 + tau.t5).any(0)
+    row_by_coc &= ~off(co5 - by_row.sum((0, 1)), 2 * tau.t5)
+    in_column = _at_row(column.where(~one_column, wrong1.int().argmax(0)), m)[None] & wrong2[:, None]
+    by_column = torch.where(in_column, (co2 - _others(blocks, in_column, (1,)))[:, None], blocks)
+    fits = ~off(co5 - by_column.sum((0, 1)), 2 * tau.t5)
+    one_column, column_by_coc = one_column & ~one_row & fits, column_by_coc & fits
 
-    # An error of the output this large in Co5 would show in Co6 and Co7 as well.
-    no_row = ~off(delta7, tau.t7) & (delta5.abs() > tau.t5 + tau.t7)
-    no_column = ~off(delta6, tau.t6) & (delta5.abs() > tau.t5 + tau.t6)
-    vouched = (rows == 0) & ((columns == 0) | ~wrong5 | no_row)
-    vouched |= (columns == 0) & (~wrong5 | no_column)
+    in_row &= one_row | row_by_coc
+    in_column &= one_column | column_by_coc
+    fixed = torch.where(in_row, by_row, torch.where(in_column, by_column, blocks))
+    hit1 = (columns == 1) & ~wrong5 & ~wrong6 & ~wrong7
+    hit2 = (rows == 1) & ~wrong5 & ~wrong6 & ~wrong7
+    damaged = (rows == 0) & ((columns == 0) | hit1 | _silent(delta7, delta5, tau.t7, tau.t5))
+    damaged |= (columns == 0) & (hit2 | _silent(delta6, delta5, tau.t6, tau.t5))
     located = one_row | one_column | row_by_coc | column_by_coc
     clean = (rows == 0) & (columns == 0) & ~wrong5
-    return Finding(_states(clean, located, vouched & ~lost), fixed, in_row | in_column)
+    return Finding(_states(clean, located, damaged & ~lost), fixed, in_row | in_column)
 
 
 def _one_row(blocks: Tensor, co1: Tensor, co3: Tensor, t1: Tensor, t3: Tensor) -> Finding:
@@ -169,14 +176,23 @@ def ratio(
     """The index (from 0) that the quotient of two deviations names, and whether it is beyond doubt.
 
     Legal: the nearest whole number k lies in 1 … ``count``, the deviations agree with it within their
-    thresholds, and rounding cannot have moved it by half a step.
+    thresholds, and no other whole number does.
     """
     number = (above / below).round()
     inside = (number >= 1) & (number <= count)  # false for NaN
     number = number.where(inside, 1.0)
     slack = t_above + number * t_below + _ROUNDING * above.abs()
     agree = (above - number * below).abs() <= slack
-    return number.long() - 1, inside & agree & (2 * slack < below.abs())
+    # For k + d the slack is d thresholds of ``below`` wider: the two exclude each other if this holds.
+    return number.long() - 1, inside & agree & (2 * slack + t_below < below.abs())
+
+
+def _silent(weighted: Tensor, plain: Tensor, t_weighted: Tensor | float, t_plain: Tensor | float) -> Tensor:
+    """Whether a weighted sum is right although an error of the output as large as δ5 would show in it.
+
+    An error e of one row or column is in Co5 at most |e| + τ5 and in the weighted sum at least |e| − τ.
+    """
+    return ~off(weighted, t_weighted) & (plain.abs() > t_plain + 2 * t_weighted)
 
 
 def _deltas(known: Tensor, co5: Tensor, co6: Tensor, co7: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from holdfast.core.errors import DataError, UsageError, WeightsChanged
 from holdfast.core.paths import atomic_path
@@ -105,7 +106,7 @@ class Keeper:
     def _tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         for name, tensor in self._model[0].state_dict(keep_vars=True).items():
             inside = not prefix or name == prefix or name.startswith(prefix + ".")
-            if inside and isinstance(tensor, Tensor) and tensor.numel():
+            if inside and isinstance(tensor, Tensor) and not is_lazy(tensor) and tensor.numel():
                 yield name, tensor
 
     def _pristine_of(self, name: str) -> Tensor | None:

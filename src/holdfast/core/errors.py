@@ -113,9 +113,14 @@ class NativeCoreError(HoldfastError):
 
 
 class FaultError(HoldfastError):
-    """A soft error that was detected and could not be corrected."""
+    """A soft error that was detected and could not be corrected.
+
+    ``event`` is its record, and ``damaged`` the input of the layer, where they are known.
+    """
 
     exit_code = 8
+    event: object = None
+    damaged: object = None
 
 
 class InputDamaged(FaultError):  # noqa: N818 - a FaultError by another name

@@ -45,6 +45,8 @@ class FusedCall:
         self.x, self.residual, self.out = x, residual, out
         self.source, self.beside, self.result = source, beside, result
         self.workspace = workspace
+        self.incomplete = False
+        """Whether the fault may have reached positions that are finished: the layer has to run again."""
         self.d = layer.canonical(x)
         self._carried = source.total((*self.d.shape[2:], self.d.shape[1]), len(x)).movedim(-1, 0)
         self.cd1 = self._carried.to(torch.float64)
@@ -76,16 +78,17 @@ class FusedCall:
         guard = self.layer.guard
         recorded = guard.on_fault == "record"
         action = "recorded" if recorded else "raised"
-        guard.events.append(
-            Event(self.name, "CoC-D", "deviation", None, float("inf"), 0.0, action, False)  # type: ignore[arg-type]
-        )
+        event = Event(self.name, "CoC-D", "deviation", None, float("inf"), 0.0, action, False)  # type: ignore[arg-type]
+        guard.events.append(event)
         if not recorded:
-            raise (InputDamaged if guard.on_fault == "correct" else FaultError)(
+            error = (InputDamaged if guard.on_fault == "correct" else FaultError)(
                 f"feature map that is added in layer {self.name!r}",
                 expected="as it was summed when it was made",
                 got="changed",
                 remedy="run the model again",
             )
+            error.event, error.damaged = event, self.residual
+            raise error
 
     def _finish(self) -> None:
         """Residual, activation and sum over the batch for the positions that were left out."""
@@ -190,8 +193,14 @@ class FusedCall:
         self._forget_weight()
         return self.layer.repair_weights()
 
+    def sound(self) -> bool:
+        """True: only the positions that were left out can be read here, so the layer will run again."""
+        self.incomplete = True
+        return True
+
     def recompute(self) -> None:
         """Run the product again, for the positions that were left out."""
+        self.incomplete = True
         self._forget_weight()
         again = self._rows(self.layer.multiply(self.x))
         self._rows(self.out)[:, self.open] = again[:, self.open]

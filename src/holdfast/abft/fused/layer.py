@@ -19,6 +19,7 @@ from holdfast.abft.fused.fold import folded
 from holdfast.abft.fused.packed import Packed
 from holdfast.abft.fused.state import WeightState, hooks
 from holdfast.abft.fused.workspace import Buffer, Workspace
+from holdfast.abft.ladder import TRIES
 from holdfast.abft.product import Product
 from holdfast.abft.threshold import SIGMAS, WeightScale, weight_scale
 from holdfast.kernels import Window as FlatWindow
@@ -153,6 +154,7 @@ class FusedLayer:
         beside: Buffer | None,
         result: Buffer | None,
         workspace: Workspace,
+        tries: int = TRIES,
     ) -> Tensor:
         """The chain's output for ``x`` and ``residual``, both arranged, float32 and not empty.
 
@@ -176,6 +178,8 @@ class FusedLayer:
         if found:
             call = FusedCall(self, x, residual, out, source, beside, result, workspace, positions)
             call.handle(found)
+            if call.incomplete and tries:
+                return self.run(x, residual, source, beside, result, workspace, tries - 1)
             if pooled is not None:
                 at = 0 if result is None else result.at
                 self.kernels.finish_layer(plan, out.data_ptr(), pooled.data_ptr(), 0, 0, 0, at, 0, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import Any
 
 from torch import fx, nn
 
@@ -18,6 +20,26 @@ _IN_PLACE_OPERATORS = {
 
 
 class _Tracer(fx.Tracer):
+    """While it traces, torch.fx patches every module of the process: calls of other threads pass through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call by this thread is traced."""
+        if get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """An attribute read by this thread is traced."""
+        if get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Protected layers stay whole."""
         return isinstance(m, Transparent) or super().is_leaf_module(m, module_qualified_name)
