@@ -16,7 +16,9 @@ Variances, in units of u² ‖d‖²/3, for kernels W_m and the sum of all, Cw1 
     equal ones;
 (d) kernels of one sign: the one-sided term of ``abft.threshold`` (5), for the W_m and for Cw1.
 
-The bias enters like a term that needs no d (4), and its partial sums as in (c). The products below the
+The bias enters like a term that needs no d (4), and its partial sums as in (c). Adding it rounds equally in
+kernels that are equal but for their sign, of which nothing is left in Cw1: u η Σ_m ‖W_m‖ ‖d‖, where η =
+σ_max²(W) / Σ_m ‖W_m‖² is 1 for such kernels and about 1/M + 1/K for independent ones. The products below the
 smallest normal number are allowed for as flushed to zero (7).
 """
 
@@ -79,11 +81,25 @@ def scale(
         variance += float(np.square(norms).sum()) / 16
         added += sqrt(float(np.square(sums).sum()))
         worst, worst_bias = alike * float(norms.sum()), alike_bias * float(sums.sum())
+    if offsets.any():
+        worst += _coherence(rows) * float(np.sqrt(np.square(rows).sum(1)).sum())
     steady = (2 / 3) * (products**1.5 * own.one_sided + total.size**1.5 * checksum.one_sided)
     return Scale(
         a=UNIT * (SIGMAS / sqrt(3) * sqrt(variance) + steady + worst),
         b=UNIT * (SIGMAS / sqrt(3) * added + worst_bias) + (m + 1) * total.size * TINY,
     )
+
+
+def _coherence(rows: Float) -> float:
+    """σ_max² / Σ ‖row‖², by power iteration."""
+    squares = np.square(rows).sum(1)
+    if not squares.any():
+        return 0.0
+    v = rows[squares.argmax()]
+    for _ in range(8):
+        v = v / np.linalg.norm(v)
+        v = (rows @ v) @ rows
+    return float(np.linalg.norm(v) / squares.sum())
 
 
 def _partial(rows: Float, groups: int, blocks: int) -> Float:
