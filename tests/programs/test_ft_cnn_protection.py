@@ -64,13 +64,17 @@ def test_every_block_and_position_is_struck_once(value):
         ("CoC", ["element", "block"], ["row", "column", "across"]),
         ("RC", ["element", "block", "row", "D"], ["column", "across", "W"]),
         ("ClC", ["element", "block", "column", "W"], ["row", "across", "D"]),
-        ("FC", ["element", "block", "row", "column", "D", "W"], ["across"]),
-        ("workflow", ["element", "block", "row", "column", "W"], ["across", "D"]),
+        ("FC", ["element", "block", "row", "column", "W"], ["across"]),
+        ("workflow", ["element", "block", "row", "column", "W"], ["across"]),
     ],
 )
 def test_what_a_scheme_corrects_and_what_it_leaves(rate, scheme, corrects, leaves):
     assert {fault: rate("corrected", scheme, fault) for fault in corrects} == dict.fromkeys(corrects, 1.0)
     assert {fault: rate("corrected", scheme, fault) for fault in leaves} == dict.fromkeys(leaves, 0.0)
+
+
+def test_full_corrects_with_either_checksum_made_from_damaged_numbers(rate):
+    assert rate("corrected", "FC", "D", "finite") == rate("corrected", "FC", "W", "finite") == 1
 
 
 def test_nothing_is_lost_on_the_way_through_the_workflow(rate):

@@ -111,3 +111,83 @@ def curves(rows: Sequence[Row], *, y_title: str) -> str:
     return svg(
         base.mark_line(point=True).encode(x=x, y=y, color=_colour(alt, "series", _order(rows, "series")))
     )
+
+
+def overheads(rows: Sequence[Row], *, x: str, x_title: str, lines: Sequence[float]) -> str:
+    """Bars of per cent with interval rules, grouped by ``series``, a panel a ``panel``; dashed ``lines``."""
+    alt = _altair()
+    series, order = _order(rows, "series"), _order(rows, x)
+    base = alt.Chart().properties(width=540, height=150)
+    x_axis = alt.X(f"{x}:N", title=x_title, sort=order, axis=alt.Axis(labelAngle=0))
+    offset = alt.XOffset("series:N", sort=series)
+    y = alt.Y("value:Q", title="time above the baseline (%)")
+    bars = base.mark_bar().encode(x=x_axis, xOffset=offset, y=y, color=_colour(alt, "series", series))
+    span = {"y": alt.Y("low:Q", title="time above the baseline (%)"), "y2": "high:Q"}
+    rules = base.mark_rule(color="#444").encode(x=x_axis, xOffset=offset, **span)
+    marks = [
+        base.mark_rule(color="#444", strokeDash=[4, 3]).encode(y=alt.Y(datum=level)) for level in (*lines, 0)
+    ]
+    panels = alt.layer(bars, rules, *marks, data=alt.Data(values=list(rows)))
+    header = alt.Header(labelOrient="top", labelAnchor="start", labelFontWeight="bold")
+    return svg(panels.facet(row=alt.Row("panel:N", title=None, sort=_order(rows, "panel"), header=header)))
+
+
+def log_rates(rows: Sequence[Row], *, x: str, x_title: str, y_title: str, floor: float) -> str:
+    """Rates over a nominal ``x`` on a logarithmic axis from ``floor``, a panel a model; rows as in ``rates``.
+
+    Points are what was seen, rules their intervals; where nothing was seen, the rule alone shows how much may
+    be there.
+    """
+    alt = _altair()
+    shown = [
+        {**row, "low": max(row["low"], floor), "high": max(row["high"], floor)}
+        | ({"value": row["value"]} if row["value"] > 0 else {"value": None})
+        for row in rows
+    ]
+    order, series = _order(rows, x), _order(rows, "protection")
+    base = alt.Chart().properties(width=540, height=130)
+    x_axis = alt.X(f"{x}:N", title=x_title, sort=order, axis=alt.Axis(labelAngle=0))
+    offset = alt.XOffset("protection:N", sort=series)
+    scale = alt.Scale(type="log", domain=[floor, 1])
+    axis = alt.Axis(format=".1~%", tickCount=4)
+    colour = _colour(alt, "protection", series)
+    rules = base.mark_rule(strokeWidth=2, opacity=0.55).encode(
+        x=x_axis,
+        xOffset=offset,
+        y=alt.Y("low:Q", title=y_title, scale=scale, axis=axis),
+        y2="high:Q",
+        color=colour,
+    )
+    shape = alt.Shape("protection:N", title=None, scale=alt.Scale(domain=series))
+    points = base.mark_point(filled=True, size=45, opacity=1).encode(
+        x=x_axis,
+        xOffset=offset,
+        y=alt.Y("value:Q", title=y_title, scale=scale, axis=axis),
+        color=colour,
+        shape=shape,
+    )
+    panels = alt.layer(rules, points.transform_filter("datum.value != null"), data=alt.Data(values=shown))
+    header = alt.Header(labelOrient="top", labelAnchor="start", labelFontWeight="bold")
+    return svg(panels.facet(row=alt.Row("model:N", title=None, sort=_order(rows, "model"), header=header)))
+
+
+def over_rates(rows: Sequence[Row], *, x_title: str, y_title: str) -> str:
+    """Lines with interval bars over a logarithmic ``rate``, by ``series``, a panel a model; y from 0 to 1."""
+    alt = _altair()
+    series = _order(rows, "series")
+    base = alt.Chart().properties(width=540, height=170)
+    colour = _colour(alt, "series", series)
+    x = alt.X("rate:Q", title=x_title, scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=5))
+    scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format="%")
+    rules = base.mark_rule(opacity=0.5).encode(
+        x=x, y=alt.Y("low:Q", title=y_title, scale=scale, axis=axis), y2="high:Q", color=colour
+    )
+    dashes = alt.Scale(domain=series, range=[[1, 0], [6, 4], [2, 2], [8, 3, 2, 3]][: len(series)])
+    shape = alt.Shape("series:N", title=None, scale=alt.Scale(domain=series))
+    dash = alt.StrokeDash("series:N", title=None, scale=dashes, legend=None)
+    y = alt.Y("value:Q", title=y_title, scale=scale, axis=axis)
+    lines = base.mark_line().encode(x=x, y=y, color=colour, strokeDash=dash)
+    points = base.mark_point(filled=True, size=45, opacity=1).encode(x=x, y=y, color=colour, shape=shape)
+    panels = alt.layer(rules, lines, points, data=alt.Data(values=list(rows)))
+    header = alt.Header(labelOrient="top", labelAnchor="start", labelFontWeight="bold")
+    return svg(panels.facet(row=alt.Row("model:N", title=None, sort=_order(rows, "model"), header=header)))

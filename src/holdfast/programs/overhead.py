@@ -85,7 +85,7 @@ def _record(together: list[Any], processes: int, seed: int) -> Record:
         unit="%",
         direction="lower" if timed else "higher",
         n=len(shares),
-        interval=bootstrap(shares, seed=seed) if timed else None,
+        interval=bootstrap(shares, seed=seed) if timed and len(shares) > 1 else None,
         timed=timed,
         seed=seed,
         labels=labels,

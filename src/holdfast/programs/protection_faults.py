@@ -50,8 +50,8 @@ def spoil(
 
 
 def spoil_memory(old: Tensor, value: Value, generator: Generator) -> Tensor:
-    """A damaged operand: finite, off by 2 to 20, so that the layer's own rounding stays what it was."""
-    return spoil(old, value, generator, 2.0, 1.0)
+    """A damaged operand: finite, off by 0.5 to 5, so that the layer's own rounding stays what it was."""
+    return spoil(old, value, generator, 0.5, 1.0)
 
 
 def _at(stand: Stand, p: Tensor) -> tuple[Tensor, Sums]:

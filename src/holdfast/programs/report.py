@@ -48,23 +48,33 @@ def write_report(
     ``front`` is what ``front.find_front`` returns, ``histories`` the epochs of trainings by model name.
     """
     from holdfast.hub.render import render
+    from holdfast.programs import fault_sections as faults
     from holdfast.programs import report_sections as sections
 
+    shown = [record for record in records if not {"layer", "bit", "bit_class"} & record.labels.keys()]
     html = render(
         "report.html.j2",
         folder=Path(__file__).parent / "templates",
         title=title,
-        simulated=any(record.simulated for record in records),
-        verdicts=sections.verdicts(records),
+        simulated=sections.simulated(records),
+        verdicts=[*faults.verdicts(records), *sections.verdicts(records)],
         summary=sections.summary(records),
+        matrix=faults.matrix(records),
+        overhead=faults.overhead_table(records),
+        schemes=faults.scheme_table(records),
+        rungs=faults.rungs(records),
         figures=[
+            *faults.overhead_figures(records),
+            *faults.rate_figures(records),
             *sections.front_figure(front, records),
+            *faults.bit_figures(records),
             *sections.stress_figures(records),
             *sections.learning(histories or {}),
         ],
         manifest=manifest,
         provenance=sections.provenance(records),
-        records=[_row(record) for record in records],
+        records=[_row(record) for record in shown],
+        count=len(records),
     )
     write_text(path, html)
 

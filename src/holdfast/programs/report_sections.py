@@ -28,12 +28,25 @@ def select(
     ]
 
 
+def simulated(records: Sequence[Record]) -> str:
+    """Which numbers were measured on simulated images, in words; empty if none."""
+    some = [record for record in records if record.simulated]
+    if not some:
+        return ""
+    models = sorted({str(record.labels["model"]) for record in some if "model" in record.labels})
+    if len(some) == len(records) or not models:
+        return "Every number on this page was measured on simulated images."
+    return f"The numbers of {', '.join(models)} were measured on simulated images."
+
+
 def subjects(records: Iterable[Record]) -> list[tuple[str, str]]:
     """The (model, protection) pairs that were measured under stress or on the bench, in order."""
     pairs = (
         (str(record.labels["model"]), str(record.labels["protection"]))
         for record in records
-        if {"model", "protection"} <= record.labels.keys() and record.labels.get("split") != "val"
+        if {"model", "protection"} <= record.labels.keys()
+        and record.labels.get("split") != "val"
+        and record.metric != "protected_layers"
     )
     return list(dict.fromkeys(pairs))
 
@@ -176,6 +189,7 @@ def stress_figures(records: Sequence[Record]) -> list[Figure]:
     figures = []
     for site, where in WHERE.items():
         found = select(records, "critical_sdc_rate", stressor="bit_flips", site=site, without=("layer",))
+        found = [record for record in found if record.labels.get("bits") != "all"]
         rows = sorted(_rows(found, "bit"), key=lambda row: -int(row["bit"]))
         if rows:
             figures.append(

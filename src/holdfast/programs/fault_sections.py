@@ -1,0 +1,356 @@
+"""What the report says of checksums: overhead, the protection table, rungs, faults by bit and by rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from holdfast.core.result import Record
+from holdfast.hub.render import number
+from holdfast.programs import charts
+from holdfast.programs.report_sections import Figure, select, value_text
+
+PAPER = (4.0, 8.0)
+"""Per cent: the overhead that FT-CNN reports."""
+SCHEMES = ("CoC-D", "CoC", "RC", "ClC", "FC", "workflow", "workflow with recompute")
+FAULTS = {
+    "element": "one element",
+    "block": "one block",
+    "row": "a row",
+    "column": "a column",
+    "across": "two blocks across",
+    "D": "D in memory",
+    "W": "W in memory",
+    "row, Co2": "a row and Co2",
+    "column, Co1": "a column and Co1",
+}
+CHECKSUMS = ("Cd1", "Cd2", "Cw1", "Cw2", *(f"Co{n}" for n in range(1, 8)))
+WHERE = {
+    "output": "layer outputs",
+    "accumulator": "accumulators",
+    "input": "layer inputs",
+    "weight": "weights",
+}
+ERRORS = {"none": "error-free", "block": "a block", "row": "a row", "column": "a column"}
+
+
+def overhead_figures(records: Sequence[Record]) -> list[Figure]:
+    """Overhead against the baselines, error-free; and with one error, against the fastest eager layout."""
+    measured = [r for r in records if r.metric == "overhead" and r.value is not None]
+    if not measured:
+        return []
+    how = measured[0].labels
+    pairs, processes = how.get("pairs"), how.get("processes")
+    note = (
+        f"Medians of {pairs} paired ratios, processes: {processes}, with bootstrap intervals; random weights;"
+        f" threads: {how.get('threads')}; allocator: {how.get('allocator')}. Dashed: the paper's 4 % and 8 %."
+    )
+    figures = []
+    quiet = [
+        _bar(r, f"batch {r.labels['batch']}", str(r.labels["baseline"]))
+        for r in measured
+        if r.labels.get("error") == "none"
+    ]
+    figures.append(
+        {
+            "title": "Overhead, error-free",
+            "svg": charts.overheads(_sorted(quiet), x="model", x_title="", lines=PAPER),
+            "caption": f"Against the same path with the checks off, eager PyTorch, and torch.compile. {note}",
+        }
+    )
+    struck = [
+        _bar(r, f"batch {r.labels['batch']}", ERRORS.get(str(r.labels["error"]), str(r.labels["error"])))
+        for r in measured
+        if r.labels.get("baseline") == "fastest eager"
+    ]
+    if any(r.labels.get("error") != "none" for r in measured):
+        figures.append(
+            {
+                "title": "Overhead with one error a pass",
+                "svg": charts.overheads(_sorted(struck), x="model", x_title="", lines=PAPER),
+                "caption": f"Against the fastest eager layout; the error is in each layer in turn. {note}",
+            }
+        )
+    return figures
+
+
+def overhead_table(records: Sequence[Record]) -> dict[str, Any] | None:
+    """The same in numbers: a row a model, batch and error; a column a baseline."""
+    measured = [r for r in records if r.metric == "overhead" and r.value is not None]
+    if not measured:
+        return None
+    columns = list(dict.fromkeys(str(r.labels["baseline"]) for r in measured))
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for r in sorted(measured, key=lambda r: (str(r.labels["model"]), int(r.labels["batch"]))):
+        key = (r.labels["model"], r.labels["batch"], ERRORS.get(str(r.labels["error"]), r.labels["error"]))
+        rows.setdefault(key, {})[str(r.labels["baseline"])] = value_text(r)
+    return {
+        "columns": [f"against {name}" for name in columns],
+        "rows": [
+            {"title": f"{model}, batch {batch}, {error}", "cells": [cells.get(name) for name in columns]}
+            for (model, batch, error), cells in rows.items()
+        ],
+    }
+
+
+def verdicts(records: Sequence[Record]) -> list[str]:
+    """One sentence on overhead, one on the protection table."""
+    sentences = []
+    quiet = [
+        r for r in select(records, "overhead", error="none", baseline="fastest eager") if r.value is not None
+    ]
+    if quiet:
+        each = ", ".join(
+            f"{r.labels['model']} at batch {r.labels['batch']} {' '.join(value_text(r))}" for r in quiet
+        )
+        sentences.append(f"Error-free time above the fastest eager layout: {each}.")
+    wrong = [
+        r
+        for r in select(records, "misjudged_rate", value="any")
+        if str(r.labels["scheme"]).startswith("work")
+    ]
+    if wrong:
+        bad, n = sum(round((r.value or 0) * (r.n or 0)) for r in wrong), sum(r.n or 0 for r in wrong)
+        sentences.append(
+            f"Of {n} faults in every block and position of small layers the workflow let {bad} pass as right."
+        )
+    return sentences
+
+
+def _bar(record: Record, panel: str, series: str) -> dict[str, Any]:
+    low, high = (
+        (record.interval.low, record.interval.high) if record.interval else (record.value, record.value)
+    )
+    return {
+        "model": str(record.labels["model"]),
+        "batch": record.labels["batch"],
+        "panel": panel,
+        "series": series,
+        "value": record.value,
+        "low": low,
+        "high": high,
+    }
+
+
+def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: int(row["batch"]))
+
+
+def scheme_table(records: Sequence[Record]) -> dict[str, Any] | None:
+    """Time of each scheme on all layers, over the model's: a row a scheme, a column a model and batch."""
+    measured = [r for r in records if r.metric == "scheme_time" and r.value is not None]
+    if not measured:
+        return None
+    columns = list(dict.fromkeys((str(r.labels["model"]), r.labels["batch"]) for r in measured))
+    rows = list(dict.fromkeys((str(r.labels["scheme"]), str(r.labels["positions"])) for r in measured))
+    cells = {
+        (r.labels["scheme"], r.labels["positions"], r.labels["model"], r.labels["batch"]): value_text(r)
+        for r in measured
+    }
+    titles = {"every": "at every position", "one": "at one position"}
+    return {
+        "columns": [f"{model}, batch {batch}" for model, batch in columns],
+        "rows": [
+            {"title": f"{s}, {titles.get(p, p)}", "cells": [cells.get((s, p, *column)) for column in columns]}
+            for s, p in rows
+        ],
+    }
+
+
+def matrix(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The protection table in two halves: faults of the output, damaged checksums.
+
+    Each cell: a ``word``, a ``kind`` that colours it (good, some, poor, quiet), ``detail`` with the rates.
+    """
+    found = {
+        (r.metric, r.labels["scheme"], r.labels["fault"]): r
+        for r in records
+        if r.labels.get("value") == "any" and "scheme" in r.labels and "fault" in r.labels
+    }
+    halves = []
+    for title, faults, judge in (
+        ("Faults that spoil the output", FAULTS, _output_cell),
+        ("Damaged checksums; the output is right", {name: name for name in CHECKSUMS}, _checksum_cell),
+    ):
+        rows = []
+        for scheme in SCHEMES:
+            cells = [judge(found, scheme, fault) for fault in faults]
+            if any(cell is not None for cell in cells):
+                rows.append({"scheme": scheme, "cells": cells})
+        used = [fault for fault in faults if any(key[2] == fault for key in found)]
+        if rows and used:
+            halves.append({"title": title, "columns": list(faults.values()), "rows": rows})
+    return halves
+
+
+Found = dict[tuple[str, Any, Any], Record]
+
+
+def _rate(found: Found, outcome: str, scheme: str, fault: str) -> float | None:
+    record = found.get((f"{outcome}_rate", scheme, fault))
+    return None if record is None else record.value
+
+
+def _output_cell(found: Found, scheme: str, fault: str) -> dict[str, str] | None:
+    detected, corrected = (_rate(found, what, scheme, fault) for what in ("detected", "corrected"))
+    if detected is None or corrected is None:
+        return None
+    misjudged = _rate(found, "misjudged", scheme, fault) or 0.0
+    n = found["detected_rate", scheme, fault].n
+    detail = f"detected {detected:.1%}, corrected {corrected:.1%}, misjudged {misjudged:.1%} of {n}"
+    if corrected == 1:
+        word, kind = "corrects", "good"
+    elif corrected > 0:
+        word, kind = f"corrects {corrected:.0%}", "some"
+    elif detected == 1:
+        word, kind = "detects", "some"
+    else:
+        word, kind = ("misses" if detected == 0 else f"detects {detected:.0%}"), "poor"
+    if misjudged:
+        word, kind = f"{word}; {misjudged:.0%} wrongly", "poor"
+    return {"word": word, "kind": kind, "detail": detail}
+
+
+def _checksum_cell(found: Found, scheme: str, fault: str) -> dict[str, str] | None:
+    detected, discarded = (_rate(found, what, scheme, fault) for what in ("detected", "discarded"))
+    if detected is None or discarded is None:
+        return None
+    misjudged = _rate(found, "misjudged", scheme, fault) or 0.0
+    n = found["detected_rate", scheme, fault].n
+    detail = f"noticed {detected:.1%}, recognised {discarded:.1%}, misjudged {misjudged:.1%} of {n}"
+    if misjudged:
+        word, kind = f"spoils {misjudged:.0%}", "poor"
+    elif detected == 0:
+        word, kind = "not used", "quiet"
+    elif discarded == 1:
+        word, kind = "recognises", "good"
+    elif discarded > 0:
+        word, kind = f"recognises {discarded:.0%}", "some"
+    else:
+        word, kind = "notices", "some"
+    return {"word": word, "kind": kind, "detail": detail}
+
+
+def rungs(records: Sequence[Record]) -> list[tuple[str, str, str]]:
+    """(where, rung, how often): the counters of the protection table, and of the campaigns on models."""
+    rows = [
+        (
+            "protection table, scheme alone"
+            if r.labels["where"] == "alone"
+            else "protection table, workflow",
+            r,
+        )
+        for r in select(records, "fired")
+    ]
+    table = [(where, str(r.labels["rung"]), f"{number(r.value)} faults") for where, r in rows]
+    for r in select(records, "recovered_by_rate", without=("layer", "bit")):
+        where = f"{r.labels.get('model')}, {_stress_name(r)}"
+        share = " ".join(value_text(r))
+        table.append((where, str(r.labels["rung"]), f"{share} of {r.n} trials"))
+    return table
+
+
+def _stress_name(record: Record) -> str:
+    labels = record.labels
+    if "ber" in labels:
+        return f"memory at {number(float(labels['ber']))} a bit"
+    return f"flips in {WHERE.get(str(labels.get('site')), str(labels.get('site')))}"
+
+
+def bit_figures(records: Sequence[Record]) -> list[Figure]:
+    """Silent data corruption by flipped bit, on a logarithmic axis, a figure a fault site."""
+    figures = []
+    for site, where in WHERE.items():
+        rows = [
+            {**_series(r), "bit": r.labels["bit"]}
+            for r in select(
+                records, "sdc_rate", stressor="bit_flips", site=site, bits="all", without=("layer",)
+            )
+            if r.value is not None and "bit" in r.labels
+        ]
+        rows.sort(key=lambda row: -int(row["bit"]))
+        if not rows:
+            continue
+        least = min(r.n or 1 for r in records if r.metric == "sdc_rate" and "bit" in r.labels and r.n)
+        figures.append(
+            {
+                "title": f"Silent data corruption: single flips in {where}",
+                "svg": charts.log_rates(
+                    [{**row, "bit": str(row["bit"])} for row in rows],
+                    x="bit",
+                    x_title="flipped bit of the float32 (31 sign, 30–23 exponent)",
+                    y_title="SDC rate",
+                    floor=1e-3,
+                ),
+                "caption": "Share of trials whose output differed and nobody noticed; 95 % Wilson intervals,"
+                f" from {least} trials a bit. A bar without a point: none seen, and this much may be there.",
+            }
+        )
+    return figures
+
+
+def _series(record: Record) -> dict[str, Any]:
+    span = record.interval
+    return {
+        "model": str(record.labels.get("model", "")),
+        "protection": str(record.labels.get("protection", "")),
+        "value": record.value,
+        "low": span.low if span else record.value,
+        "high": span.high if span else record.value,
+    }
+
+
+def rate_figures(records: Sequence[Record]) -> list[Figure]:
+    """Answers that are right against the rate of faults in memory: plain, behind ECC, protected."""
+    rows = list(_rate_rows(records))
+    if not rows:
+        return []
+    return [
+        {
+            "title": "Right answers against the rate of faults in memory",
+            "svg": charts.over_rates(
+                sorted(rows, key=lambda row: (row["model"], row["series"], row["rate"])),
+                x_title="probability of a flip, a stored bit",
+                y_title="right answers",
+            ),
+            "caption": "Share of all images that were answered rightly: a batch that was refused (an"
+            " uncorrectable word under ECC, a fault that Holdfast cannot correct) counts as not answered."
+            " Weights in memory; bootstrap intervals over trials.",
+        }
+    ]
+
+
+def _rate_rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
+    for record in select(records, "accuracy", stressor="memory_faults"):
+        if record.value is None:
+            continue
+        labels = record.labels
+        same = {
+            name: labels[name] for name in ("model", "protection", "ber", "ecc", "memory") if name in labels
+        }
+        refused = sum(
+            r.value or 0.0
+            for metric in ("detected_rate", "crash_rate", "hang_rate")
+            for r in select(
+                records, metric, without=("layer", "bit", "bit_class"), stressor="memory_faults", **same
+            )
+        )
+        names = {
+            ("plain", "none"): "plain",
+            ("plain", "secded"): "plain, SECDED ECC",
+            ("protected", "none"): "Holdfast",
+            ("protected", "secded"): "Holdfast and SECDED ECC",
+        }
+        series = names.get(
+            (str(labels.get("protection")), str(labels.get("ecc"))), str(labels.get("protection"))
+        )
+        answered = 1 - refused
+        row = _series(record)
+        yield {
+            **row,
+            "series": series,
+            "rate": labels["ber"],
+            "value": row["value"] * answered,
+            "low": row["low"] * answered,
+            "high": row["high"] * answered,
+        }
