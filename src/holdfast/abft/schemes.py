@@ -192,7 +192,7 @@ def _silent(weighted: Tensor, plain: Tensor, t_weighted: Tensor | float, t_plain
 
     An error e of one row or column is in Co5 at most |e| + τ5 and in the weighted sum at least |e| − τ.
     """
-    return ~off(weighted, t_weighted) & (plain.abs() > t_plain + 2 * t_weighted)
+    return ~off(weighted, t_weighted) & off(plain, t_plain + 2 * t_weighted)
 
 
 def _deltas(known: Tensor, co5: Tensor, co6: Tensor, co7: Tensor) -> tuple[Tensor, Tensor, Tensor]:
