@@ -108,7 +108,7 @@ def test_activations_are_read_damaged(ecc: str) -> None:
     clean = net(x)
     stressor = MemoryFaults(ber=4e-4, ecc=ecc, activations=True, layers=("conv1",))  # type: ignore[arg-type]
     seen: list[Tensor] = []
-    with stressor.apply(net, x, Y, generator()) as stressed:
+    with torch.no_grad(), stressor.apply(net, x, Y, generator()) as stressed:
         handle = net.conv1.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
         stressed.model(stressed.x)
         handle.remove()

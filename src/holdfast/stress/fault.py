@@ -41,6 +41,9 @@ class Fault:
     Cw1, Cw2) stays damaged until the end of the injection or until it is repaired. ``storage``: which copy of
     a weight is hit where the model computes with another one than the parameter.
 
+    A fault in an input spoils what this layer reads, and nothing else; a ``resident`` one spoils the feature
+    map in memory, for all who read it from then on (in a protected layer: after its checksum was taken).
+
     What is None is drawn when the fault strikes. Raises UsageError for anything not named here.
     """
 
@@ -56,6 +59,7 @@ class Fault:
     step: int | None = None
     seed: int | None = None
     storage: Storage = "both"
+    resident: bool = False
 
     def __post_init__(self) -> None:
         check_word("fault site", self.site, SITES)
@@ -72,6 +76,8 @@ class Fault:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} of a fault", expected="an integer of at least 1", got=repr(value))
+        if self.resident and self.site != "input":
+            raise UsageError("resident fault", expected="the site input", got=self.site)
         if self.effect != "flip" and (self.bit is not None or self.burst != 1):
             raise UsageError("bit of a fault", expected=f"none with the effect {self.effect!r}", got=self.bit)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, get_args
 
 import torch
@@ -226,6 +226,7 @@ class Faults(Faulty):
     pattern: Pattern = "element"
     extent: int = 1
     storage: Storage = "both"
+    resident: bool = False
     by_stratum: bool = False
     name: str = "faults"
     turn: tuple[int, int] | None = field(default=None, repr=False)
@@ -238,7 +239,7 @@ class Faults(Faulty):
         select_bits(self.bits, torch.float64)
         check_word("effect", self.effect, get_args(Effect))
         for site in self.sites:
-            replace(self._plain(""), site=site)  # raises for what a Fault does not take
+            self._plain("", site)  # raises for what a Fault does not take
 
     @property
     def labels(self) -> dict[str, Label]:
@@ -248,7 +249,8 @@ class Faults(Faulty):
             labels["bits"] = self.bits if isinstance(self.bits, str) else ",".join(map(str, self.bits))
         if len(self.sites) == 1:
             labels["site"] = self.sites[0]
-        usual = {"burst": 1, "pattern": "element", "extent": 1, "persistent": False, "storage": "both"}
+        optional = ("burst", "pattern", "extent", "persistent", "storage", "resident")
+        usual = {each.name: each.default for each in fields(self) if each.name in optional}
         labels |= {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
         return labels
 
@@ -282,7 +284,7 @@ class Faults(Faulty):
                 chosen = turn_of(trial * self.n + number, len(strata), seed, "strata")
             place, bit = strata[chosen]
             index = sample_fault(place, "all", generator).index
-            fault = replace(self._plain(place.layer), site=place.site, index=index, bit=bit)
+            fault = replace(self._plain(place.layer, place.site), index=index, bit=bit)
             if self.effect == "random":
                 fault = replace(fault, seed=int(torch.randint(_SEEDS, (), generator=generator)))
             faults.append(fault)
@@ -294,13 +296,15 @@ class Faults(Faulty):
             raise UsageError("burst", expected=f"one that fits {dtype} from bits {self.bits}", got=self.burst)
         return fitting
 
-    def _plain(self, layer: str) -> Fault:
+    def _plain(self, layer: str, site: Site) -> Fault:
         return Fault(
             layer,
+            site,
             persistent=self.persistent,
             effect=self.effect,
             burst=self.burst,
             pattern=self.pattern,
             extent=self.extent,
             storage=self.storage,
+            resident=self.resident,
         )

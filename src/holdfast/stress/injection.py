@@ -63,12 +63,12 @@ def inject(
     """Inject ``faults`` into ``model`` while the block runs; afterwards the model is bit for bit as before.
 
     Faults in an output or accumulator strike after the original layer and before whatever checks it; faults
-    in an input strike a copy, so the caller's tensor and other readers of it stay clean; faults in a weight
-    strike the stored number (and the copy that computes, where there is one), which gets its former bits
-    back even after an exception. Faults in a checksum strike when a protected model has computed or fetched
-    it; those that are computed after a fault only (Cd2, Cw2, Co1 … Co4, Co6, Co7) need another fault beside
-    them. What a fault leaves open is drawn from ``seed``. The model may be plain, protected or anybody's. Not
-    thread-safe: one model is injected into by one thread at a time.
+    in an input strike a copy, so the caller's tensor and other readers of it stay clean, unless they are
+    resident; faults in a weight strike the stored number (and the copy that computes, where there is one),
+    which gets its former bits back even after an exception. Faults in a checksum strike when a protected
+    model has computed or fetched it; those that are computed after a fault only (Cd2, Cw2, Co1 … Co4, Co6,
+    Co7) need another fault beside them. What a fault leaves open is drawn from ``seed``. The model may be
+    plain, protected or anybody's. Not thread-safe: one model is injected into by one thread at a time.
 
     Raises UsageError for an unknown layer (the layers are listed), for an index or a bit out of range, for a
     checksum of a model without, and, at the end of a block that did not fail itself, for a fault that never
@@ -84,7 +84,7 @@ def inject(
             elif fault.site == "weight":
                 _damage_weight(model, layer, number, injection, undo)
             elif fault.site == "input":
-                before = _input_hook(number, injection)
+                before = _input_hook(number, injection, undo)
                 undo.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
             else:
                 hook = _output_hook(number, injection)
@@ -163,9 +163,15 @@ def _output_hook(number: int, injection: Injection) -> Callable[[nn.Module, Any,
     return hook
 
 
-def _input_hook(number: int, injection: Injection) -> Callable[[nn.Module, Any, Any], Any]:
+def _input_hook(number: int, injection: Injection, undo: ExitStack) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(layer: nn.Module, args: Any, kwargs: Any) -> Any:
-        return _with_damage((args, kwargs), layer, number, injection)
+        if not injection.faults[number].resident:
+            return _with_damage((args, kwargs), layer, number, injection)
+        tensor = first_tensor((args, kwargs))
+        if tensor is not None and not injection.spent(number):
+            # Undone in the end, because it may be the caller's.
+            undo.callback(write_words, tensor, *injection.strike(number, tensor, layer))
+        return None
 
     return hook
 

@@ -21,7 +21,7 @@ from holdfast.stress.flips import eligible
 from holdfast.stress.injection import computing_store
 from holdfast.stress.registry import stressors
 from holdfast.stress.secded import CODE_BITS, DATA_BITS, DETECTED, decode, encode
-from holdfast.stress.sites import find_layer, first_tensor, replaced, weight_storage
+from holdfast.stress.sites import find_layer, first_tensor, weight_storage
 
 Ecc = Literal["none", "secded"]
 Contents = Literal["weights", "all"]
@@ -40,10 +40,11 @@ class MemoryFaults:
     """Every stored bit is inverted with probability ``ber`` a trial.
 
     ``contents``: the "weights" of the layers that have a matrix or kernel, or "all" parameters and floating
-    buffers; with ``activations`` also what those layers read, each as it reads it (other readers of the same
-    feature map see it clean). ``layers``: only these, by name. ``ecc``: "secded" stores 64-bit words with 8
-    check bits, which are hit as well (``stress.secded``). A word found uncorrectable makes the run "stop", as
-    a machine check does (FaultError, so the outcome is ``detected``), or "use" it as it is.
+    buffers; with ``activations`` also the feature maps that those layers read, each time one does (in a
+    protected layer: after its checksum was taken). ``layers``: only these, by name. ``ecc``: "secded" stores
+    64-bit words with 8 check bits, which are hit as well (``stress.secded``). A word found uncorrectable
+    makes the run "stop", as a machine check does (FaultError, so the outcome is ``detected``), or "use" it
+    as it is.
 
     The number of flips is binomial, their places are uniform; a tensor fills whole words. Raises UsageError
     for a rate outside [0, 1] and for words not named here.
@@ -85,7 +86,7 @@ class MemoryFaults:
             stressed: nn.Module = model
             if self.activations:
                 for name in layers:
-                    hook = self._reader(name, rng)
+                    hook = self._reader(name, rng, undo)
                     layer = find_layer(model, name)
                     undo.callback(layer.register_forward_pre_hook(hook, with_kwargs=True).remove)
             if stopped:
@@ -122,21 +123,21 @@ class MemoryFaults:
         site = fault_site(model)
         return [t for t in (*site.parameters(), *site.buffers()) if t.is_floating_point() and t.numel()]
 
-    def _reader(self, name: str, rng: np.random.Generator) -> Callable[[nn.Module, Any, Any], Any]:
-        """A hook that lets a layer read a damaged copy of its input."""
+    def _reader(
+        self, name: str, rng: np.random.Generator, undo: ExitStack
+    ) -> Callable[[nn.Module, Any, Any], None]:
+        """A hook that damages the input of a layer in memory."""
 
-        def hook(layer: nn.Module, args: Any, kwargs: Any) -> Any:
+        def hook(layer: nn.Module, args: Any, kwargs: Any) -> None:
             tensor = first_tensor((args, kwargs))
             if tensor is None or not tensor.is_floating_point() or not tensor.numel():
-                return None
-            hit = _draw([_words(tensor)], self.ber, self.ecc, rng)
-            if not hit:
-                return None
-            copy = tensor.clone(memory_format=torch.preserve_format)
-            _, _, detected = _flip(_bytes(copy), hit[0], self.ecc)
-            if detected and self.uncorrectable == "stop":
-                raise _uncorrectable(f"input of {name!r}", detected)
-            return replaced((args, kwargs), tensor, copy)
+                return
+            for flips in _draw([_words(tensor)], self.ber, self.ecc, rng).values():
+                content = _bytes(tensor)
+                where, former, detected = _flip(content, flips, self.ecc)
+                undo.callback(_put, content, where, former)  # it may be the caller's
+                if detected and self.uncorrectable == "stop":
+                    raise _uncorrectable(f"input of {name!r}", detected)
 
         return hook
 

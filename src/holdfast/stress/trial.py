@@ -116,7 +116,7 @@ class Laboratory:
         except FaultError as error:
             verdict: Line = {"outcome": "detected", "message": str(error)[:_MESSAGE_LENGTH]}
         except Exception as error:
-            if isinstance(error, HoldfastError) and not answering:
+            if isinstance(error, UsageError) or (isinstance(error, HoldfastError) and not answering):
                 raise  # the stressor's own words: it cannot be applied as described
             message = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
             verdict = {"outcome": "crash", "message": message}
