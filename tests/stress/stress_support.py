@@ -190,3 +190,15 @@ class Sleeper(nn.Module):
 
 def make_sleeper() -> Sleeper:
     return Sleeper().eval()
+
+
+class Foreign(nn.Module):
+    """A model protected by others, who show nothing of it: activations are clipped, as Ranger does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = make_net()
+        self.inside.conv1.register_forward_hook(lambda *args: args[-1].nan_to_num(0.0).clamp(-4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inside(x)

@@ -10,6 +10,7 @@ from stress_support import (
     FLIPS,
     STREAM,
     ArrayStream,
+    Foreign,
     Fragile,
     GuardedNet,
     Net,
@@ -75,6 +76,15 @@ def test_flips_in_a_guarded_model(tmp_path: Path, on_fault: str, metric: str) ->
     assert guarded["sdc_rate"] == 0
     # The guard compares exactly, so every flip is seen.
     assert guarded[metric] == 1
+
+
+def test_flips_in_a_model_that_others_protect(tmp_path: Path) -> None:
+    """Nothing tells of corrections, so what is put right counts as masked, or as less harm."""
+    flips = BitFlips(bits=(30,), layers=("inside.conv1",))
+    clipped = rates(run(tmp_path / "foreign", Foreign().eval(), [flips]))
+    plain = rates(run(tmp_path / "plain", stressors=[BitFlips(bits=(30,), layers=("conv1",))]))
+    assert clipped["critical_sdc_rate"] < plain["critical_sdc_rate"]  # type: ignore[operator]
+    assert clipped["corrected_rate"] == clipped["detected_rate"] == 0
 
 
 def test_harmed_inputs_are_judged_by_quality(tmp_path: Path) -> None:

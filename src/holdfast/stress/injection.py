@@ -88,7 +88,9 @@ def inject(
                 undo.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
             else:
                 hook = _output_hook(number, injection)
-                undo.callback(layer.register_forward_hook(hook, with_kwargs=True).remove)
+                # Before the hooks of others, which may be what protects the layer.
+                handle = layer.register_forward_hook(hook, prepend=True, with_kwargs=True)
+                undo.callback(handle.remove)
         if checksums:
             _tap(model, checksums, injection, undo)
         yield injection
