@@ -120,7 +120,7 @@ class FastPath:
         if repair:
             for layer in layers:
                 if layer.name in damaged:
-                    layer.packed.drop()
+                    layer.drop_packed()
         return damaged
 
     @property

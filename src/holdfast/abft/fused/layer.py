@@ -63,6 +63,7 @@ class FusedLayer:
             (left, left, top, top),
         )
         self._plans: dict[torch.Size, Plan] = {}
+        self._weights: dict[torch.Size, Any] = {}
         layer = chain.layer.fault_site
         self._arguments = (
             ()
@@ -104,9 +105,9 @@ class FusedLayer:
 
     def multiply(self, x: Tensor) -> Tensor:
         """The product of ``x`` with its bias."""
-        weight = self.packed.weight
+        weight = self._weights.get(x.shape)
         if weight is None:
-            weight = self.packed.ready(tuple(x.shape[2:]))
+            weight = self._weights[x.shape] = self.packed.ready(tuple(x.shape))
         out: Tensor
         if self.linear:
             out = torch.ops.mkldnn._linear_pointwise.default(x, weight, self.packed.bias, "none", [], "")
@@ -209,6 +210,12 @@ class FusedLayer:
     def damage_packed_weight(self, index: tuple[int, ...], bits: int) -> None:
         """Give element ``index`` of the weights that compute the float32 with the pattern ``bits``."""
         self.packed.damage(index, bits)
+        self._weights = {}
+
+    def drop_packed(self) -> None:
+        """Forget the packed copies; the next call makes them again."""
+        self.packed.drop()
+        self._weights = {}
 
     def repair_weights(self) -> str:
         """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
@@ -218,7 +225,7 @@ class FusedLayer:
             done = "weights reloaded"
         if not self.packed.intact():
             done = "weights reloaded"
-        self.packed.drop()
+        self.drop_packed()
         cw1 = kernel_sum(self.source()[0], self.groups)
         if not torch.equal(self.cw1, cw1):
             self.cw1.copy_(cw1)
