@@ -13,7 +13,7 @@ from holdfast import protect
 from holdfast.core.errors import UsageError
 from holdfast.core.protocols import CHECKSUM_SITES, EVERY_CALL
 from holdfast.stress import Fault, Faults, Nothing, inject
-from holdfast.stress.flips import triggers
+from holdfast.stress.sampling import triggers
 from holdfast.stress.sites import places, tapped_guard
 
 X = STREAM.x[:16]

@@ -3,7 +3,7 @@
 from holdfast.stress import campaign
 from holdfast.stress.attacks import FGSM, PGD
 from holdfast.stress.fault import BitFlip, Fault, FaultedTrial, from_json, to_json, trials_from_json
-from holdfast.stress.flips import BitFlips, Faults, sample_faults
+from holdfast.stress.flips import BitFlips, Faults
 from holdfast.stress.injection import Injection, inject
 from holdfast.stress.masking import DeadChannels
 from holdfast.stress.memory import MemoryFaults
@@ -11,6 +11,7 @@ from holdfast.stress.noise import GaussianNoise
 from holdfast.stress.nothing import Nothing
 from holdfast.stress.registry import create, stressors
 from holdfast.stress.replay import Replay
+from holdfast.stress.sampling import sample_faults
 from holdfast.stress.strata import plan_trials, trials_to_exclude
 
 __all__ = [

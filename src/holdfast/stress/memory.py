@@ -17,9 +17,9 @@ from holdfast.core.errors import FaultError, UsageError
 from holdfast.core.protocols import Stressed, fault_site
 from holdfast.core.result import Label
 from holdfast.stress.fault import check_word
-from holdfast.stress.flips import eligible
 from holdfast.stress.injection import computing_store
 from holdfast.stress.registry import stressors
+from holdfast.stress.sampling import eligible
 from holdfast.stress.secded import CODE_BITS, DATA_BITS, DETECTED, decode, encode
 from holdfast.stress.sites import find_layer, first_tensor, weight_storage
 
