@@ -134,15 +134,15 @@ def test_a_tiny_run_reproduces_nothing_at_source_scale(tiny):
     assert len(table) > 60
     differing = {row.claim.id for row in table if row.agrees is False}
     assert differing <= {"fc.row-co2.corrected", "fc.column-co1.corrected"}
-    assert by_id["fc.row.corrected"].reduced_how == "kinds: 1 of 16"
+    assert by_id["fc.row.corrected"].reduced_how == "layers times values: 1 of 16"
 
 
 def test_claims_of_a_full_scale_would_count(tiny):
     _, folder = tiny
     records = [
-        record.model_copy(update={"labels": {**record.labels, "kinds": 16}})
+        record.model_copy(update={"labels": {**record.labels, "layers_times_values": 16}})
         for record in read_records(folder / "out" / "records.jsonl")
-        if "kinds" in record.labels
+        if "layers_times_values" in record.labels
     ]
     rows = paper.rows(find("paper:ft-cnn"), [store.Stored("ft-cnn", "1", record) for record in records])
     assert {row.claim.id for row in rows if row.reproduced} >= set(ids(CAN)) - {

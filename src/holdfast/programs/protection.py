@@ -59,7 +59,10 @@ def run(out: Path, *, geometries: list[str], values: list[str], seed: int) -> No
                         whole = protection_workflow.judge(fault, stand, value, generator, recompute=True)
                         tallies.setdefault((RECOMPUTE, fault, value), Counter()).update(whole)
                 advance()
-    common: dict[str, Label] = {"geometries": ", ".join(geometries), "kinds": len(geometries) * len(chosen)}
+    common: dict[str, Label] = {
+        "layers": ", ".join(geometries),
+        "layers_times_values": len(geometries) * len(chosen),
+    }
     write_records(out / "records.jsonl", [*_rates(tallies, common, seed), *_fired(tallies, common, seed)])
 
 
