@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from holdfast.abft import Protected, protect
 from holdfast.abft.events import RUNGS
 from holdfast.abft.layers import ProtectedLayer
 from holdfast.abft.threshold import ROUNDOFF, Thresholds, rounding_dtype, thresholds
+from holdfast.core import protocols
 from holdfast.core.errors import FaultError
 from holdfast.kernels import batch_sum
 
@@ -159,3 +161,41 @@ def run(protected: Protected, x: Tensor) -> Tensor | None:
     except FaultError:
         return None
     return out
+
+
+class Net(nn.Module):
+    """A bit of everything: groups, strides, a shared layer, normalisation, a layer used by attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding="same", padding_mode="circular", bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.twice = nn.Conv2d(8, 8, 1)
+        self.down = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, dilation=2, padding=2), nn.ReLU())
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = self.twice(torch.relu(self.twice(self.deep(x))))
+        x = self.down(x).mean((2, 3)) * scale
+        return self.head(x) / math.sqrt(self.head.in_features)
+
+
+def spoil(value: float, *, once: bool = True) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+    """A forward hook that spoils one element of the output in place, as a third party's would."""
+    calls: list[int] = []
+
+    def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+        if not (once and calls):
+            index = np.unravel_index(output.numel() // 2, output.shape)
+            output.detach()[tuple(map(int, index))] = value
+        calls.append(1)
+
+    return hook
+
+
+def layer_named(model: nn.Module, name: str) -> nn.Module:
+    """The layer that faults go into."""
+    found: nn.Module = dict(protocols.named_layers(model))[name]
+    return found

@@ -158,7 +158,7 @@ def test_the_models_own_input_cannot_be_computed_again(fuse: bool) -> None:
         struck.append(1)
 
     inner(protected).register_forward_pre_hook(hook)
-    with torch.no_grad(), pytest.raises(FaultError, match="the input of the model.*fresh copy"):
+    with torch.no_grad(), pytest.raises(FaultError, match=r"the input of the model.*fresh copy"):
         protected(x)
     assert len(struck) == 1
     assert not protected.events[-1].corrected
