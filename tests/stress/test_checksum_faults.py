@@ -57,7 +57,7 @@ def test_a_damaged_checksum_is_noticed_and_mended(site: str, effect: str, bit: i
 @torch.no_grad()
 def test_stored_checksums_get_their_bits_back() -> None:
     """Also where nobody mends them: the layer is only told to record what it finds."""
-    model = protect(wide(), on_fault="record")
+    model = protect(wide(), on_fault="record", fuse=False)
     clean = model(X)
     with inject(model, [Fault("2", "cw1", None, 61)]):
         model(X)

@@ -136,9 +136,9 @@ def test_the_copy_that_computes_is_hit_as_well() -> None:
     net = make_net()
     store = Store(2 * net.head.weight.detach())
     net.computing_weights = lambda layer: store if layer == "head" else None  # type: ignore[assignment]
-    with MemoryFaults(ber=0.2, layers=("head",)).apply(net, X, Y, generator()):
+    with MemoryFaults(ber=0.02, layers=("head",)).apply(net, X, Y, generator()):
         changed = (net.head.weight != make_net().head.weight).flatten()
-        assert changed.any()
+        assert 0 < changed.sum() < 12
         assert torch.equal(changed, (store.weight != store.pristine).flatten())
     assert store.weight is store.pristine
 

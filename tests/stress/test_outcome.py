@@ -9,6 +9,7 @@ from holdfast.stress.outcome import binary_scores, decisions, deviation, equal, 
 
 CLEAN = torch.tensor([[1.0, 2.0], [4.0, 3.0]])
 INF, NAN = float("inf"), float("nan")
+AGAIN = {"corrected": True, "action": "recomputed"}
 FIXED, SEEN = {"corrected": True}, SimpleNamespace(corrected=False)
 
 
@@ -20,6 +21,8 @@ FIXED, SEEN = {"corrected": True}, SimpleNamespace(corrected=False)
         (CLEAN + 5e-5, [], "sdc"),
         (CLEAN, [FIXED], "corrected"),
         (CLEAN + 3e-5, [FIXED, FIXED], "corrected"),
+        (CLEAN, [FIXED, AGAIN], "recomputed"),
+        (CLEAN, [SimpleNamespace(corrected=True, action="rerun")], "recomputed"),
         (CLEAN + 0.1, [FIXED], "sdc"),
         (CLEAN, [SEEN], "detected"),
         (CLEAN + 9, [FIXED, SEEN], "detected"),
@@ -35,6 +38,8 @@ FIXED, SEEN = {"corrected": True}, SimpleNamespace(corrected=False)
         "beyond tolerance",
         "corrected",
         "corrected by re-summing",
+        "recomputed",
+        "run again",
         "corrected wrongly",
         "reported, not corrected",
         "one of two not corrected",

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from holdfast.stress.secded import CLEAN, CORRECTED, DETECTED, decode, encode
@@ -56,6 +56,7 @@ def test_check_bits_are_those_of_the_book(word: int) -> None:
     assert encode(data)[0] == check[0]
 
 
+@example(0, {0, 8, 64})  # syndrome 72: the first position that is not there
 @given(words, st.sets(st.integers(0, 71), max_size=6))
 def test_decoding_is_that_of_the_book(word: int, wrong: set[int]) -> None:
     bits = codeword(word)
