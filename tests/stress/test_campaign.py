@@ -71,11 +71,14 @@ def test_breakdowns_add_up(tmp_path: Path) -> None:
 def test_flips_in_a_guarded_model(tmp_path: Path, on_fault: str, metric: str) -> None:
     flips = BitFlips(bits="exponent", layers=("conv1", "block.2"))
     plain = rates(run(tmp_path / "plain", stressors=[flips]))
-    guarded = rates(run(tmp_path / "guarded", GuardedNet(on_fault), [flips]))
+    records = run(tmp_path / "guarded", GuardedNet(on_fault), [flips])
+    guarded = rates(records)
     assert plain["sdc_rate"] > 0  # type: ignore[operator]
     assert guarded["sdc_rate"] == 0
     # The guard compares exactly, so every flip is seen.
     assert guarded[metric] == 1
+    recovered = {r.labels["rung"]: r.value for r in records if r.metric == "recovered_by_rate"}
+    assert recovered == ({"recompute": 1.0} if on_fault == "correct" else {})
 
 
 def test_flips_in_a_model_that_others_protect(tmp_path: Path) -> None:
