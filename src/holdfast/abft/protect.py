@@ -15,13 +15,14 @@ from torch.utils._pytree import tree_leaves
 from holdfast.abft.calibration import calibrate
 from holdfast.abft.checked import Checked
 from holdfast.abft.events import ON_FAULT, Event, Guard, OnFault
-from holdfast.abft.fused import FastPath, Packed
+from holdfast.abft.fused import FastPath
 from holdfast.abft.layers import ProtectedConv, ProtectedLayer, ProtectedLinear
 from holdfast.abft.plan import PlanBook
 from holdfast.abft.sensitivity import Sensitivity, sensitivity
 from holdfast.abft.transparent import Transparent
 from holdfast.abft.weights import Keeper, Pristine, WeightFault
 from holdfast.core.errors import FaultError, InputDamaged, UsageError
+from holdfast.core.protocols import WeightStore
 
 _WRAPPERS: dict[type[nn.Module], type[ProtectedLayer]] = {
     nn.Conv1d: ProtectedConv,
@@ -95,9 +96,9 @@ class Protected(Transparent):
         if self.fast is not None:
             self.fast.drop()
 
-    def computing_weights(self, layer: str) -> Packed | None:
+    def computing_weights(self, layer: str) -> WeightStore | None:
         """The prepacked copy that computes in place of the weight of ``layer``; None where that computes."""
-        return None if self.fast is None else self.fast.packed(layer)
+        return None if self.fast is None else self.fast.weights(layer)
 
     def verify_weights(self, *, repair: bool = True) -> list[WeightFault]:
         """Compare every parameter and buffer, bit for bit, with what was protected; reload what differs.

@@ -6,7 +6,6 @@ is left to the protected modules.
 """
 
 from holdfast.abft.fused.fast_path import FastPath, build
-from holdfast.abft.fused.packed import Packed
 from holdfast.abft.fused.program import Program
 
-__all__ = ["FastPath", "Packed", "Program", "build"]
+__all__ = ["FastPath", "Program", "build"]

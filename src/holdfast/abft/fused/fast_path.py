@@ -12,7 +12,7 @@ from torch.nn.modules import module as module_globals
 
 from holdfast.abft.events import Guard
 from holdfast.abft.fused.chain import find_chains
-from holdfast.abft.fused.packed import Packed
+from holdfast.abft.fused.layer import FusedLayer
 from holdfast.abft.fused.program import Program
 from holdfast.abft.fused.state import hooks
 from holdfast.abft.fused.trace import settled, trace
@@ -129,17 +129,16 @@ class FastPath:
         layers = [] if self.program is None else self.program.layers
         return sum(layer.packed.bytes for layer in layers)
 
-    def layer(self, name: str) -> Any:
+    def layer(self, name: str) -> FusedLayer | None:
         """The FusedLayer of the protected layer ``name``; None where that is not on the fast path."""
         layers = [] if self.program is None else self.program.layers
         return next((layer for layer in layers if layer.name == name), None)
 
-    def packed(self, name: str) -> Packed | None:
-        """The weights that compute on the fast path of the layer ``name``; None where it has none."""
+    def weights(self, name: str) -> FusedLayer | None:
+        """What computes in place of the weight of the layer ``name``; None where that is not here."""
         if not self._tried:
             self._build()
-        layer = self.layer(name)
-        return None if layer is None else layer.packed
+        return self.layer(name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FastPath:
         return FastPath(copy.deepcopy(self._model, memo), copy.deepcopy(self._guard, memo))

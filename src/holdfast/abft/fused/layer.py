@@ -212,6 +212,21 @@ class FusedLayer:
         self.packed.damage(index, bits)
         self._weights = {}
 
+    # ``core.protocols.WeightStore``, for fault campaigns
+
+    def read(self) -> Tensor:
+        """A copy of the weights that compute."""
+        return self.packed.dense()
+
+    def write(self, weight: Tensor) -> None:
+        """Compute with ``weight`` from now on, as if memory had changed."""
+        self.packed.strike(weight)
+        self._weights.clear()
+
+    def restore(self) -> None:
+        """Undo all writes."""
+        self.drop_packed()
+
     def drop_packed(self) -> None:
         """Forget the packed copies; the next call makes them again."""
         self.packed.drop()

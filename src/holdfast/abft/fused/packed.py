@@ -29,6 +29,7 @@ class Packed:
         self.bias: Tensor | None = None
         self._copies: dict[tuple[int, ...], Any] = {}
         self._marks = (0, 0)
+        self._struck: Tensor | None = None
 
     def ready(self, shape: tuple[int, ...]) -> Any:
         """The packed weight for inputs of ``shape``."""
@@ -37,6 +38,8 @@ class Packed:
             if not self._copies:
                 self.bias = None if bias is None else bias.clone()
                 self._marks = crc(weight), 0 if bias is None else crc(bias)
+            if self._struck is not None:
+                weight = self._struck
             packed = self._pack(weight, shape)
             layout = torch.ops.mkldnn._get_mkldnn_serialized_md(packed)
             for copy in self._distinct():
@@ -65,7 +68,7 @@ class Packed:
 
     def drop(self) -> None:
         """Forget the copies; the next call makes them again."""
-        self._copies, self.bias = {}, None
+        self._copies, self.bias, self._struck = {}, None, None
 
     def dense(self) -> Tensor:
         """The weights that compute, (M, C/groups, *kernel), copied into the ordinary layout.
@@ -96,5 +99,10 @@ class Packed:
         """
         dense = self.dense().contiguous()
         dense.view(torch.int32)[index] = bits - (1 << 32) if bits >= 1 << 31 else bits
+        self.strike(dense)
+
+    def strike(self, weight: Tensor) -> None:
+        """Compute with ``weight``, as if memory had changed, until the copies are dropped."""
+        self._struck = weight
         for shape in list(self._copies):
-            self._copies[shape] = self._pack(dense, shape)
+            self._copies[shape] = self._pack(weight, shape)
