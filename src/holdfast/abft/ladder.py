@@ -86,7 +86,7 @@ class Call(Protocol):
         """Cd1 and the statistics of ``d`` as it is now."""
 
     def expect(self, cd1: Tensor) -> None:
-        """Use ``cd1`` and its Co5 from now on."""
+        """Use ``cd1`` and its Co5 from now on, at every position."""
 
     def sound(self) -> bool:
         """Whether the whole output is that of ``d`` and the weights, also where errors cancel in S5."""
@@ -162,12 +162,11 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
             if call.sound():
                 return True
     reloaded = _weights_repaired(call, trail) or reloaded
-    if not reloaded:
-        call.expect(call.cd1)
-        if not call.violated().numel() and call.sound():
-            if "checksums renewed" not in trail:
-                trail.append("checksums discarded")
-            return True
+    call.expect(call.cd1)
+    if not reloaded and not call.violated().numel() and call.sound():
+        if "checksums renewed" not in trail:
+            trail.append("checksums discarded")
+        return True
     for _ in range(TRIES if again else 0):
         call.recompute()
         trail.append("recomputed")

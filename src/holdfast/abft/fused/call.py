@@ -53,6 +53,7 @@ class FusedCall:
         self.stats = source.stats
         self.threshold, self.deviation = workspace.check.memory[:2].tolist()
         self._co5 = workspace.check.values(positions, torch.float64)
+        self._fine = torch.zeros(positions, dtype=torch.bool)
 
     # ---- the way in and out --------------------------------------------------------------------------------
 
@@ -148,7 +149,7 @@ class FusedCall:
         sums = image_sum(self._rows(self.out)[:, self.open]).sum(1)
         offset = len(self.x) * self.layer.bias_sum
         deviation = (sums - self._co5[self.open] - offset).abs()
-        return self.open[~(deviation <= self.threshold)]
+        return self.open[~(deviation <= self.threshold) & ~self._fine[self.open]]
 
     def expected(self, positions: Tensor) -> Tensor:
         """Co5 (V,) float64, free of bias, at ``positions``."""
@@ -174,8 +175,7 @@ class FusedCall:
 
     def discard(self, positions: Tensor) -> None:
         """Believe the output at ``positions``: their checksum is damaged."""
-        sums = image_sum(self._rows(self.out)[:, positions]).sum(1)
-        self._co5[positions] = sums - len(self.x) * self.layer.bias_sum
+        self._fine[positions] = True
 
     def sum_input(self) -> tuple[Tensor, BatchStats]:
         """Cd1 and the statistics of ``d`` as it is now."""
@@ -187,6 +187,7 @@ class FusedCall:
         self.cd1 = cd1
         self._carried.copy_(cd1)
         self._co5.copy_(self.layer.co5(self.cd1))
+        self._fine.zero_()
 
     def repair_weights(self) -> str:
         """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
