@@ -163,12 +163,31 @@ def report(
     verbs.report(source, out, json)
 
 
+def _protect(
+    context: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for the results, or the .onnx file to write")
+    ] = None,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="ONNX: correct or recompute faulty layers")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only list what would be protected, and what not and why")
+    ] = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    verbs.protect(context.args, correct=correct, dry_run=dry_run, out=out, force=force, json=json)
+
+
 def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -> None:
     program = verbs.load_builtin("program", verb)
 
     def command(context: typer.Context, out: Out = None, force: Force = False, json: Json = False) -> None:
         verbs.run(f"program:{verb}", context.args, out=out, force=force, json=json)
 
+    if verb == "protect":
+        command = _protect  # type: ignore[assignment]
     command.__doc__ = f"{program['title']}.\n\nExample: {program['example']}"
     usage = " ".join([*(name.upper() for name in program["cli"]["positional"]), "[OPTIONS]"])
     register = group.command(

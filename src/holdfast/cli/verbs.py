@@ -120,6 +120,50 @@ def run(target: str, words: Sequence[str], *, out: Path | None, force: bool, jso
         print(f"report: {path}")
 
 
+def protect(
+    words: Sequence[str], *, correct: bool, dry_run: bool, out: Path | None, force: bool, json: bool
+) -> None:
+    """Protect a model file: an ONNX file goes to ``out`` itself if that ends in .onnx, else into a folder."""
+    from holdfast import hub
+
+    inputs = _inputs(hub.find("program:protect"), words)
+    model = Path(str(inputs.get("model", "")))
+    onnx = model.suffix == ".onnx"
+    if dry_run:
+        _print_layers(model, json)
+        return
+    if not onnx:
+        if correct:
+            raise UsageError("--correct", expected="an .onnx file", got=str(model), remedy="use --on-fault")
+        run("program:protect", words, out=out, force=force, json=json)
+        return
+    words = [*words, f"--correct={str(correct).lower()}"]
+    if out is None or out.suffix != ".onnx":
+        run("program:protect-onnx", words, out=out, force=force, json=json)
+        return
+    component = hub.find("program:protect-onnx")
+    finished = hub.run(component, _inputs(component, words), force=force, on_event=None if json else _tell)
+    from holdfast.abft.onnx import copy
+
+    copy(Path(finished.steps[0].outputs["model"]), out)
+    counted = finished.records[0]
+    if json:
+        print_json({"model": str(out), "protected_layers": counted.value, "layers": counted.n})
+    else:
+        print(f"{out}: {counted.value:g} of {counted.n} layers protected")
+
+
+def _print_layers(model: Path, json: bool) -> None:
+    from holdfast.programs.protect import dry_run
+
+    layers = dry_run(model)
+    if json:
+        print_json(layers)
+    else:
+        columns = ("layer", "type", "protected", "reason")
+        print_table(columns, [[layer[name] for name in columns] for layer in layers])
+
+
 def _count(items: Sequence[Any], noun: str) -> str:
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
@@ -264,6 +308,7 @@ def doctor() -> list[tuple[str, str, str]]:
     native = kernels.status()
     rows.append(("native core", "ok" if native["available"] else "absent", str(native["detail"])))
     for extra, module in (
+        ("onnx", "onnxruntime"),
         ("report", "altair"),
         ("tune", "optuna"),
         ("cluster", "distributed"),

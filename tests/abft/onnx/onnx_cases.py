@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 from onnx import TensorProto, helper
-
 from onnx_support import graph, single
 
 CONVOLUTIONS = {
@@ -29,7 +28,9 @@ CONVOLUTIONS = {
 }
 TRANSPOSED = {
     "transposed": (2, 6, (5, 5), 4, (3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, True),
-    "transposed, groups": (2, 6, (5, 4), 8, (3, 2), {"group": 2, "strides": [2, 1], "output_padding": [1, 0]}, True),
+    "transposed, groups": (
+        2, 6, (5, 4), 8, (3, 2), {"group": 2, "strides": [2, 1], "output_padding": [1, 0]}, True
+    ),
     "transposed 1d": (1, 3, (9,), 5, (4,), {"strides": [3], "dilations": [2]}, False),
     "transposed 3d": (1, 2, (3, 3, 3), 3, (2, 2, 2), {}, True),
 }  # fmt: skip

@@ -31,16 +31,23 @@ def run(model, feeds, level="all"):
     return dict(zip(names, active.run(names, feeds), strict=True))
 
 
-def graph(nodes, inputs, outputs, constants=(), opset=18):
+def graph(nodes, inputs, outputs, constants=(), opset=18, domains=()):
     """A checked model; ``inputs`` maps names to (type, shape), ``constants`` names to arrays."""
     made = helper.make_graph(
         list(nodes),
         "test",
         [helper.make_tensor_value_info(name, *what) for name, what in inputs.items()],
-        [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in dict(constants).items()],
+        [
+            helper.make_tensor_value_info(name, *(what if isinstance(what, tuple) else (what, None)))
+            for name, what in outputs.items()
+        ],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(value), name)
+            for name, value in dict(constants).items()
+        ],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(made, opset_imports=imports, ir_version=9)
     model = shape_inference.infer_shapes(model)  # gives the outputs their shapes
     checker.check_model(model)
     return model
@@ -66,8 +73,8 @@ def injectable(protected):
     """``protected`` with damage behind every layer, described by the inputs of ``fault``.
 
     A node between layer k and everything that reads its output writes the values ``fault_k_values`` at the
-    flat indices ``fault_k_at`` (F, 1) of the output; F = 0 leaves it alone. It is transient: what computes the
-    layer again, in a branch, is not damaged. Returns the model and the names of the layers' raw outputs.
+    flat indices ``fault_k_at`` (F, 1) of the output; F = 0 leaves it alone. It is transient: what computes
+    the layer again, in a branch, is not damaged. Returns the model and the names of the layers' raw outputs.
     """
     model = type(protected)()
     model.CopyFrom(protected)

@@ -1,11 +1,11 @@
-"""Soft errors inside ONNX Runtime: seen, located, corrected or computed again, whatever the optimiser does."""
+"""Soft errors inside ONNX Runtime: seen, located, corrected or computed again, at every optimiser level."""
 
 import numpy as np
 import pytest
+from onnx_cases import CASES, draw
+from onnx_support import LEVELS, Faulty, flipped
 
 from holdfast.abft.onnx import protect_onnx
-from onnx_cases import CASES, draw
-from onnx_support import LEVELS, Faulty, flipped, single
 
 COC, RECOMPUTED = 1, 2
 VALUES = {"large": 1e3, "1e30": 1e30, "-1e38": -1e38, "Inf": np.inf, "NaN": np.nan}
@@ -96,18 +96,18 @@ def test_every_position_is_corrected_on_its_own():
     np.testing.assert_allclose(found["y"], layer.clean["y"], atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "channels", [(0, 1), (0, 2), (1, 3), (0, 1, 2, 3, 4, 5), (0, 1, 4, 5)], ids=str
-)
+@pytest.mark.parametrize("channels", [(0, 1), (0, 2), (1, 3), (0, 1, 2, 3, 4, 5), (0, 1, 4, 5)], ids=str)
 @pytest.mark.parametrize("error", ["equal", "opposite", "random"])
 def test_errors_that_look_like_one_are_computed_again(channels, error):
     layer = faulty("2d")
     raw = layer.raw(0)
-    sizes = {"equal": np.ones(6), "opposite": (-1.0) ** np.arange(6), "random": draw(1, 6)}[error]
+    sizes = {
+        "equal": np.ones(6),
+        "opposite": (-1.0) ** np.arange(6) * np.arange(1, 7),
+        "random": draw(1, 6),
+    }[error]
     hits = [((1, m, 4, 4), raw[1, m, 4, 4] + np.float32(100 * sizes[m])) for m in channels]
     found = layer({0: hits})
-    if error == "opposite" and found["holdfast_corrected"][0] == 0:
-        pytest.skip("the errors cancel in Co5: CoC-D, a single sum, cannot see them")
     assert found["holdfast_corrected"].tolist() == [RECOMPUTED]
     np.testing.assert_allclose(found["y"], layer.clean["y"], atol=1e-4)
 
@@ -152,9 +152,8 @@ def test_nan_in_the_input_is_reported_and_not_hidden_by_correction():
     assert np.isnan(found["y"]).any()
 
 
-def test_a_model_of_several_layers_says_which_one_was_hit():
-    x = draw(0, 2, 4, 6, 6)
-    model = single("Conv", {"w": draw(1, 5, 4, 3, 3)}, x)
-    layer = Faulty(protect_onnx(model, correct=True)[0], {"x": x})
-    assert len(layer.raws) == 1
-    assert layer.clean["holdfast_corrected"].tolist() == [0]
+def test_errors_that_cancel_exactly_at_a_position_are_beyond_one_sum():
+    layer = faulty("2d")
+    raw = layer.raw(0)
+    hits = [((1, m, 4, 4), raw[1, m, 4, 4] + np.float32(sign * 64)) for m, sign in ((0, 1), (1, -1))]
+    assert layer({0: hits})["holdfast_deviation"][0] <= 1  # the documented limit of CoC-D

@@ -1,5 +1,15 @@
 """Protection of ONNX models: checksums in standard operators, so that any ONNX Runtime runs them."""
 
-from holdfast.abft.onnx.protect import CORRECTED, DEVIATION, LayerReport, protect_onnx
+from importlib.util import find_spec
 
-__all__ = ["CORRECTED", "DEVIATION", "LayerReport", "protect_onnx"]
+from holdfast.core.errors import UsageError
+
+if find_spec("onnx") is None:
+    raise UsageError(
+        "ONNX models", expected="the package onnx", got="none", remedy="pip install 'holdfast[onnx]'"
+    )
+
+from holdfast.abft.onnx.files import copy  # noqa: E402 - the reason above comes first
+from holdfast.abft.onnx.protect import CORRECTED, DEVIATION, LayerReport, protect_onnx  # noqa: E402
+
+__all__ = ["CORRECTED", "DEVIATION", "LayerReport", "copy", "protect_onnx"]

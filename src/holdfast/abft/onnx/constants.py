@@ -56,6 +56,8 @@ class Known:
         inputs = {each: self.value(each) for each in node.input if each}
         if any(value is None for value in inputs.values()):
             return None
+        if node.op_type == "DequantizeLinear":  # the evaluator has it from opset 19 on only
+            return _dequantised(node, [inputs[each] for each in node.input if each])
         return self._computed(node, inputs)
 
     def _computed(self, node: NodeProto, inputs: dict[str, Any]) -> NDArray[Any]:
@@ -100,6 +102,18 @@ class Known:
             fill = self.value(node.input[2])
             return 1 if fill is not None and (fill >= 0).all() else len(node.input)
         return 1
+
+
+def _dequantised(node: NodeProto, values: list[Any]) -> NDArray[Any] | None:
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    x, factor, *zero = values
+    if attributes.get("block_size"):
+        return None
+    shape = [1] * x.ndim
+    if factor.ndim:
+        shape[attributes.get("axis", 1)] = -1
+    offset = zero[0].astype(np.int32).reshape(shape if zero[0].ndim else ()) if zero else 0
+    return np.asarray((x.astype(np.int32) - offset).astype(factor.dtype) * factor.reshape(shape))
 
 
 def _alone(node: NodeProto, opsets: list[Any]) -> ModelProto:

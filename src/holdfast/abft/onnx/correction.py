@@ -71,7 +71,7 @@ def _by_coc(g: Builder, layer: Layer, raw: str, tau: str) -> tuple[str, str]:
     lost = total(g.cast(spoiled, _DOUBLE))
     delta5 = g.op("Sub", co5, total(known))
     delta6 = g.op("Sub", co6, total(g.op("Mul", number, known)))
-    found, certain = _located(g, delta5, delta6, tau, count)
+    found, certain = _located(g, delta5, delta6, g.constant(0.0) if layer.exact else tau, count)
     by_ratio = g.op("And", g.op("Equal", lost, g.constant(0.0)), certain)
     by_itself = g.op("And", g.op("Equal", lost, g.constant(1.0)), spoiled)
     changed = g.op("Or", by_itself, g.op("And", by_ratio, g.op("Equal", number, found)))
@@ -82,12 +82,12 @@ def _by_coc(g: Builder, layer: Layer, raw: str, tau: str) -> tuple[str, str]:
     pairs = [(g.op("Sub", co5, total(wide)), tau)]
     for sum_, weights, largest in ((co6, number, count), (third, irregular, g.constant(float(IRREGULAR)))):
         delta = g.op("Sub", sum_, total(g.op("Mul", weights, wide)))
-        pairs.append((delta, g.op("Mul", tau, largest)))
+        pairs.append((delta, tau if layer.exact else g.op("Mul", tau, largest)))
     return fixed, deviation(g, *pairs)
 
 
 def _located(g: Builder, delta5: str, delta6: str, tau: str, count: str) -> tuple[str, str]:
-    """m = δ6/δ5, and whether it is beyond doubt: as ``schemes.ratio``, with τ6 = M τ."""
+    """m = δ6/δ5, and whether it is beyond doubt: as ``schemes.ratio``, with τ6 = M τ; 0 if exact."""
     found = g.op("Round", g.op("Div", delta6, delta5))
     size, miss = g.op("Abs", delta5), g.op("Abs", g.op("Sub", delta6, g.op("Mul", found, delta5)))
     slack = g.op(

@@ -93,6 +93,15 @@ def save(model: ModelProto, target: Path, external: bool) -> None:
         checker.check_model(str(temporary), full_check=True)
 
 
+def copy(source: Path, target: Path) -> None:
+    """Copy an ONNX file, and its weights where they are in another one. Raises StorageError."""
+    model = onnx.load(source, load_external_data=False)
+    external = any(item.data_location == TensorProto.EXTERNAL for item in model.graph.initializer)
+    if external:
+        onnx.load_external_data_for_model(model, str(source.parent))
+    save(model, target, external)
+
+
 def inner_nodes(node: NodeProto) -> Iterator[NodeProto]:
     """The nodes of a node's branches and bodies, at any depth."""
     for attribute in node.attribute:

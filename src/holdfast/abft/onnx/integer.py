@@ -29,6 +29,7 @@ class Integer(Layer):
 
     kind: int = TensorProto.INT32
     kernels: NDArray[np.int64] | None = field(default=None)
+    exact = True
 
     def tau(self, g: Builder) -> str:
         """½: every change of an integer counts."""

@@ -33,6 +33,7 @@ class Layer(ABC):
     name: str
     axis: int
     kind: int = TensorProto.FLOAT
+    exact = False  # whether the sums are free of rounding
 
     @abstractmethod
     def delta(self, g: Builder, out: str) -> str:

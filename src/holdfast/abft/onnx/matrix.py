@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from holdfast.abft.onnx.builder import Builder
+from holdfast.abft.onnx.computed import INVISIBLE, computed_slope, size
 from holdfast.abft.onnx.constants import Known
 from holdfast.abft.onnx.layer import (
     Layer,
@@ -25,10 +26,8 @@ from holdfast.abft.onnx.layer import (
     weightings,
 )
 from holdfast.abft.onnx.scale import TINY, UNIT, Scale, scale
-from holdfast.abft.threshold import SIGMAS
 
 _MANY = 256
-_INVISIBLE = 1e-32  # added to squares, so that values whose squares vanish in float32 raise no alarm
 _BEYOND = 1e300
 
 
@@ -113,8 +112,8 @@ class Matrix(Layer):
         if parts > 1:
             shape = g.op("Shape", out)
             rows = g.op("Slice", shape, *(g.constant(np.array([i], np.int64)) for i in (0, -1)))
-            size = g.constant(np.array([parts, m // parts], np.int64))
-            split = g.op("Reshape", out, g.op("Concat", rows, size, axis=0))
+            cut = g.constant(np.array([parts, m // parts], np.int64))
+            split = g.op("Reshape", out, g.op("Concat", rows, cut, axis=0))
             out = g.reduce("ReduceSum", split, [-1], keepdims=False)
         return g.reduce("ReduceSum", out, [self.axis])
 
@@ -163,12 +162,14 @@ class Matrix(Layer):
         """a ‖d‖ + b of each row (column). Beyond float32 the norm is +Inf, and τ becomes NaN: a fault."""
         data = self._data(g)
         norm = g.cast(g.reduce("ReduceL2", data, [-2 if self.axis == -2 else -1]), TensorProto.DOUBLE)
-        norm = g.op("Add", norm, g.constant(sqrt(_INVISIBLE)))
+        norm = g.op("Add", norm, g.constant(sqrt(INVISIBLE)))
         if self.weight is not None:
             found = self.scale
             slope, offset = g.constant(found.a), g.constant(found.b)
         else:
-            slope, offset = self._computed_slope(g), g.constant(1e6 * TINY)
+            found_slope = computed_slope(g, self._side(g, 1))
+            slope = g.op("Mul", found_slope, g.constant(abs(self.factor)))
+            offset = g.constant(1e6 * TINY)
         tau = g.op("Add", g.op("Mul", norm, slope), offset)
         if self.added and self._bias_row() is None:
             tau = g.op("Add", tau, self._bias_tau(g, data))
@@ -177,50 +178,10 @@ class Matrix(Layer):
     def _bias_tau(self, g: Builder, data: str) -> str:
         """Bound of the share of a bias that is computed, or no single row: 8 u √K M max|β C|."""
         largest = g.cast(g.reduce("ReduceMax", g.op("Abs", self.added), keepdims=False), TensorProto.DOUBLE)
-        k = self._size(g, data, -1 if self.axis == -1 else -2)
-        m = self._size(g, self._side(g, 0 if self.axis == -2 else 1), self.axis)
+        k = size(g, data, -1 if self.axis == -1 else -2)
+        m = size(g, self._side(g, 0 if self.axis == -2 else 1), self.axis)
         bound = g.op("Mul", g.op("Mul", g.op("Sqrt", k), m), largest)
         return g.op("Mul", bound, g.constant(8 * UNIT * abs(self.beta)))
-
-    def _size(self, g: Builder, x: str, axis: int) -> str:
-        size = g.op("Gather", g.op("Shape", x), g.constant(np.array(axis, np.int64)))
-        return g.cast(size, TensorProto.DOUBLE)
-
-    def _computed_slope(self, g: Builder) -> str:
-        """``scale`` of the matrix W = (K, M) as it comes, (..., 1, 1).
-
-        (c) is bounded by (M/2) (Σ W² + ‖Cw1‖²), which covers independent and equal columns.
-        """
-        wide = g.cast(self._side(g, 1), TensorProto.DOUBLE)
-        k, m = self._size(g, wide, -2), self._size(g, wide, -1)
-        columns = g.reduce("ReduceSum", wide, [-2])
-        squares = g.reduce("ReduceSumSquare", wide, [-2])
-        cw1 = g.reduce("ReduceSum", wide, [-1])
-        number = g.constant
-
-        def total(x: str, axis: int) -> str:
-            return g.reduce("ReduceSum", x, [axis])
-
-        def omega(norm2: str, sum2: str) -> str:
-            return g.op("Add", norm2, g.op("Mul", sum2, number(0.5)))
-
-        all_squares, cw1_squares = total(squares, -1), g.reduce("ReduceSumSquare", cw1, [-2])
-        whole = total(columns, -1)
-        own = omega(all_squares, g.reduce("ReduceSumSquare", columns, [-1]))
-        checksum = g.op("Mul", omega(cw1_squares, g.op("Mul", whole, whole)), number(5.0))
-        partial = g.op("Mul", g.op("Add", all_squares, cw1_squares), g.op("Mul", m, number(1 / 32)))
-        variance = g.op("Sum", own, checksum, partial, number(_INVISIBLE))
-        random = g.op("Mul", g.op("Sqrt", variance), number(SIGMAS / sqrt(3)))
-
-        def one_sided(sums: str, norm2: str) -> str:
-            steady = g.op("Greater", g.op("Mul", g.op("Mul", sums, sums), number(2.0)), g.op("Mul", k, norm2))
-            return g.op("Where", steady, g.op("Abs", sums), number(0.0))
-
-        steady = g.op("Add", total(one_sided(columns, squares), -1), one_sided(whole, cw1_squares))
-        steady = g.op("Mul", steady, g.op("Mul", g.op("Sqrt", k), number(2 / 3)))
-        alike = g.op("Div", g.op("Mul", cw1_squares, g.op("Sqrt", cw1_squares)),
-                     g.op("Add", g.op("Mul", all_squares, number(2.0)), number(_INVISIBLE)))  # fmt: skip
-        return g.op("Mul", g.op("Sum", random, steady, alike), number(UNIT * max(1.0, abs(self.factor))))
 
     def sums(self, g: Builder) -> list[str]:
         """Co5, Co6 and the irregular sum in float64."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
@@ -42,6 +43,15 @@ class LayerReport:
     def protected(self) -> bool:
         """Whether the layer is checked."""
         return self.reason is None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "layer": self.layer,
+            "type": self.type,
+            "protected": self.protected,
+            "reason": self.reason,
+        }
 
 
 def protect_onnx(
