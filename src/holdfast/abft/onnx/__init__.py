@@ -9,7 +9,7 @@ if find_spec("onnx") is None:
         "ONNX models", expected="the package onnx", got="none", remedy="pip install 'holdfast[onnx]'"
     )
 
-from holdfast.abft.onnx.files import copy  # noqa: E402 - the reason above comes first
-from holdfast.abft.onnx.protect import CORRECTED, DEVIATION, LayerReport, protect_onnx  # noqa: E402
+from holdfast.abft.onnx.files import copy
+from holdfast.abft.onnx.protect import CORRECTED, DEVIATION, LayerReport, protect_onnx
 
 __all__ = ["CORRECTED", "DEVIATION", "LayerReport", "copy", "protect_onnx"]
