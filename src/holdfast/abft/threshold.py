@@ -22,7 +22,8 @@ instead of their worst case. Derivation, for unit roundoff u:
    case counts: Σ_j u |μ| √j ‖d‖ ≤ (2/3) u K^1.5 |μ| ‖d‖ for each image, √N Δ over the batch.
 6. S5 and Co5 are computed in float64 with unit roundoff v. They add the share (v/u)² (N M / K + N + M) to the
    variance: nothing for float32, decisive for float64.
-7. Products below the smallest normal number may be flushed to zero: N M K of it are allowed for.
+7. Products below the smallest normal number may be flushed to zero: N M K of it are allowed for (of
+   weighted sums as many as the weights say).
 
     τ = SIGMAS (u/√3) √(1 + (v/u)² (N M/K + N + M)) (Δ Ω + N β) + one-sided + flushed
 
@@ -123,11 +124,13 @@ def analytic(scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype) 
 
     The dtype is the coarsest that the layer computes in. Fault-free outputs of finite inputs stay below.
     """
-    return _tau(scale, stats, n, dtype, alike=n)
+    return _tau(scale, stats, n, dtype, n, n * scale.outputs)
 
 
-def _tau(scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype, alike: float) -> float:
-    """The formula; ``alike``: how often the bias enters."""
+def _tau(
+    scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype, alike: float, blocks: float
+) -> float:
+    """The formula; ``alike``: how often the bias enters, ``blocks``: how often a block, by their weights."""
     unit, tiny = ROUNDOFF[dtype], _TINY[dtype]
     k, m = scale.products, scale.outputs
     all_squares, total_squares = (stats.sum_squares, stats.total_squares) if scale.inside else (inf, inf)
@@ -138,7 +141,7 @@ def _tau(scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype, alik
     deviations = sqrt(apart + together) * scale.kernels + alike * scale.bias
     random = SIGMAS * unit / sqrt(3) * checking * deviations
     steady = unit * (2 / 3) * k * sqrt(k) * scale.one_sided * sqrt(n * apart)
-    return random + steady + n * m * k * tiny
+    return random + steady + blocks * k * tiny
 
 
 class Thresholds(NamedTuple):
@@ -173,7 +176,8 @@ def thresholds(
     n, k = d.shape[0], plain.products
     images = [_image_stats(image) for image in d.detach()]
     heavy = _weighted_stats(d, images)
-    counts = n * (n + 1) / 2
+    m = plain.outputs
+    counts, counts_m = n * (n + 1) / 2, m * (m + 1) / 2
     squares, sums, steady = (row.tolist() for row in _rows(weight))
     offsets = [0.0] * len(squares) if bias is None else bias.detach().to(torch.float64).tolist()
     kernels = [
@@ -185,13 +189,13 @@ def thresholds(
         return torch.tensor(values, dtype=torch.float64)[:, None]
 
     return Thresholds(
-        column([_tau(each, stats, n, dtype, n) for each in kernels]),
-        column([_tau(plain, each, 1, dtype, 1) for each in images]),
-        column([_tau(each, heavy, n, dtype, counts) for each in kernels]),
-        column([_tau(by_m, each, 1, dtype, 1) for each in images]),
-        _tau(plain, stats, n, dtype, n),
-        _tau(by_m, stats, n, dtype, n),
-        _tau(plain, heavy, n, dtype, counts),
+        column([_tau(each, stats, n, dtype, n, n) for each in kernels]),
+        column([_tau(plain, each, 1, dtype, 1, m) for each in images]),
+        column([_tau(each, heavy, n, dtype, counts, counts) for each in kernels]),
+        column([_tau(by_m, each, 1, dtype, 1, counts_m) for each in images]),
+        _tau(plain, stats, n, dtype, n, n * m),
+        _tau(by_m, stats, n, dtype, n, n * counts_m),
+        _tau(plain, heavy, n, dtype, counts, counts * m),
     )
 
 
