@@ -53,7 +53,8 @@ class ExpectedSums:
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 of ``total``, which is (C, *space), or (*space, C) if ``channels_last``."""
         if self._flat is None:
-            return self.traceable(total.movedim(-1, 0) if channels_last else total, self._weight)
+            planar = total.movedim(-1, 0) if channels_last else total
+            return self.traceable(planar.to(self._weight.dtype), self._weight)
         if self.window.mode != "zeros":
             total = _padded(total.movedim(-1, 0) if channels_last else total, self.window)
             channels_last = False

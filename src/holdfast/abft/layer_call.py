@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 from holdfast.abft.freivalds import product_holds
 from holdfast.abft.product import Product
 from holdfast.abft.threshold import Thresholds, rounding_dtype, thresholds
+from holdfast.core.errors import InputDamaged
 from holdfast.kernels import BatchStats, batch_sum
 
 if TYPE_CHECKING:
+    from holdfast.abft.detection import Summed
     from holdfast.abft.layers import ProtectedLayer
 
 
@@ -28,13 +31,16 @@ class LayerCall:
         co5: Tensor,
         stats: BatchStats,
         threshold: float,
+        sum_again: Callable[[Tensor], Summed] | None = None,
     ) -> None:
+        """``sum_again``: what made ``cd1`` and ``co5``, where ``cd1`` is no copy of the input in float64."""
         self.layer = layer
         self.name = layer.name
         self.x, self.out = x, out
         self.d = layer.canonical(x.detach())
         self.cd1, self.stats, self.threshold = cd1, stats, threshold
-        self._co5 = co5
+        self._co5, self._summed_co5 = co5.to(torch.float64), co5
+        self._sum_again = sum_again
         self._fine = torch.zeros(len(co5), dtype=torch.bool)
 
     @property
@@ -77,7 +83,8 @@ class LayerCall:
             self.stats,
             rounding_dtype(self.x, self.out),
         )
-        return tau.times(layer.factor)
+        # Checks in float32 have a wider threshold; what the rungs compare with their sums needs it as well.
+        return tau.times(layer.factor if self._sum_again is None else self.threshold / tau.t5)
 
     def read(self, positions: Tensor) -> Tensor:
         """Blocks (N, M, V) of the output in float64, free of bias."""
@@ -97,7 +104,15 @@ class LayerCall:
         self._fine[positions] = True
 
     def sum_input(self) -> tuple[Tensor, BatchStats]:
-        """Cd1 and the statistics of ``d`` as it is now."""
+        """Cd1 and the statistics of ``d`` as it is now.
+
+        Raises InputDamaged where ``d`` has changed and there is no Cd1 that could restore it.
+        """
+        if self._sum_again is not None:
+            summed = self._sum_again(self.x)
+            if torch.equal(summed.co5, self._summed_co5) and torch.equal(summed.cd1, self.cd1):
+                return self.cd1, self.stats
+            raise InputDamaged("input", expected="as it was summed", got="changed")
         values, channels_last = self.layer.arrange(self.x.detach())
         total, stats = batch_sum(values)
         return (total.movedim(-1, 0) if channels_last else total), stats
@@ -105,7 +120,8 @@ class LayerCall:
     def expect(self, cd1: Tensor) -> None:
         """Use ``cd1`` and its Co5 from now on."""
         self.cd1 = cd1
-        self._co5 = self.layer.expected(cd1.contiguous(), False)
+        self._co5 = self.layer.expected(cd1.to(torch.float64).contiguous(), False)
+        self._fine.zero_()
 
     def sound(self) -> bool:
         """Whether the whole output is that of ``d`` and the weights, also where errors cancel in S5."""

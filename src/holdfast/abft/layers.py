@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.abft.checksum import bias_sum
+from holdfast.abft.detection import Detection, Exact, Found, Portable, Summed
 from holdfast.abft.events import Guard
 from holdfast.abft.expected import ExpectedSums
 from holdfast.abft.ladder import recover
 from holdfast.abft.layer_call import LayerCall
 from holdfast.abft.product import Product, Window, index_of
-from holdfast.abft.threshold import analytic, rounding_dtype, weight_scale
+from holdfast.abft.threshold import weight_scale
 from holdfast.abft.transparent import Transparent
 from holdfast.abft.weights import Keeper
 from holdfast.core.protocols import effective_weight
-from holdfast.kernels import BatchStats, Verdict, batch_sum, check_sums
+from holdfast.kernels import Verdict, check_sums
 
 
 class ProtectedLayer(Transparent, ABC):
@@ -66,6 +67,7 @@ class ProtectedLayer(Transparent, ABC):
         self.expected = ExpectedSums(self.product.cw1, window)
         inside = window.mode == "zeros"
         self.bias_sum = bias_sum(bias)
+        self._detections: dict[tuple[torch.dtype, torch.device], Detection] = {}
         self.scale = weight_scale(weight, bias, self.groups, inside)
         self.scale_by_m = weight_scale(weight, bias, self.groups, inside, weighted=True)
 
@@ -95,25 +97,29 @@ class ProtectedLayer(Transparent, ABC):
         if x.numel() == 0:
             out: Tensor = self.fault_site(x)
             return out
-        values, channels_last = self.arrange(x.detach())
-        total, stats = batch_sum(values)
         guard = self.guard
-        if guard.tap is not None:
-            guard.tap(self.name, "cd1", total)
-            guard.tap(self.name, "cw1", self.expected.weights(channels_last))
-        expected = self.expected(total, channels_last)
-        if guard.tap is not None:
-            guard.tap(self.name, "co5", expected)
+        detection = self._detection(x)
+        summed = detection.before(x)
         out = self.fault_site(x)
-        threshold = self.factor * analytic(self.scale, stats, values.shape[0], rounding_dtype(x, out))
-        verdict = self.check(out, expected, values.shape[0], threshold)
+        found = detection.after(x, out, summed)
         if guard.watch is not None:
-            guard.watch(self.name, verdict.deviation, threshold)
+            guard.watch(self.name, found.verdict.deviation, found.threshold)
         if guard.capture is not None:
             guard.capture(self, x, out)
-        if verdict.violations:
-            out = self._fault(x, out, total, channels_last, expected, stats, threshold, verdict)
+        if found.verdict.violations:
+            out = self._fault(x, out, summed, found, detection)
         return out
+
+    def _detection(self, x: Tensor) -> Detection:
+        """How calls like this one are checked; a tap sees every checksum in float64."""
+        if self.guard.tap is not None:
+            return Exact(self)
+        key = x.dtype, x.device
+        detection = self._detections.get(key)
+        if detection is None:
+            kind = Portable if Portable.takes(self, x) else Exact
+            detection = self._detections[key] = kind(self)
+        return detection
 
     def check(self, out: Tensor, expected: Tensor, n: int, threshold: float) -> Verdict:
         """Compare the sums of ``out`` with ``expected`` (P,) and the bias of ``n`` images."""
@@ -132,20 +138,10 @@ class ProtectedLayer(Transparent, ABC):
             self.refresh()
         return "weights reloaded" if reloaded else "checksums renewed" if renewed else ""
 
-    def _fault(
-        self,
-        x: Tensor,
-        out: Tensor,
-        total: Tensor,
-        channels_last: bool,
-        expected: Tensor,
-        stats: BatchStats,
-        threshold: float,
-        verdict: Verdict,
-    ) -> Tensor:
-        cd1 = total.movedim(-1, 0) if channels_last else total
-        call = LayerCall(self, x, out, cd1, expected, stats, threshold)
-        size = self.canonical(out).shape[2:]
+    def _fault(self, x: Tensor, out: Tensor, summed: Summed, found: Found, by: Detection) -> Tensor:
+        again = None if summed.copied else by.before
+        call = LayerCall(self, x, out, summed.cd1, summed.co5, summed.stats, found.threshold, again)
+        verdict, size = found.verdict, self.canonical(out).shape[2:]
         location = index_of(verdict.first, size) if verdict.first >= 0 and size else None
         recover(call, self.guard, location=location, deviation=verdict.deviation)
         return call.out

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.kernels import native, reference
+from holdfast.kernels import native, portable, reference
 from holdfast.kernels.types import Window
 
 
@@ -15,7 +15,8 @@ class ChecksumConvolution:
     """Co5 = Cd1 ⊗ Cw1 for a fixed ``weight`` Cw1 (C, R, S), float64, and a fixed ``window``.
 
     Call it with ``total`` (C, H, W), or (H, W, C) and ``channels_last``, contiguous float64; returns (P,)
-    float64. Picklable; what the native core prepared is made again after that.
+    float64. Of a float32 ``total`` it takes ``portable.Convolution``. Picklable; what the native core
+    prepared is made again after that.
     """
 
     def __init__(self, weight: Tensor, window: Window) -> None:
@@ -24,6 +25,7 @@ class ChecksumConvolution:
         self._last = weight.permute(1, 2, 0).contiguous()
         # Of maps with channels first the core computes every position, also those that a stride skips.
         self._striding = window.stride != (1, 1) and weight[0].numel() >= 25
+        self._portable: portable.Convolution | None = None
         self._geometries: dict[tuple[torch.Size, bool], tuple[Any, int]] = {}
 
     def used(self, channels_last: bool) -> Tensor:
@@ -32,7 +34,11 @@ class ChecksumConvolution:
         return self._last.permute(2, 0, 1) if last else self.weight
 
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
-        """Co5 in float64, by the native core where it is there and the tensors are on the CPU."""
+        """Co5 in float64, by the native core where it is there and the tensors are float64 on the CPU."""
+        if total.dtype is torch.float32:
+            if self._portable is None:
+                self._portable = portable.Convolution(self.weight, self.window)
+            return self._portable(total, channels_last)
         kernels = native.load()
         if kernels is None or not total.is_cpu:
             return reference.checksum_convolution(total, self.weight, self.window, channels_last)
