@@ -203,6 +203,27 @@ def test_discard_needs_a_pattern_that_no_error_of_the_output_makes() -> None:
     assert states(judge("CoC", damaged, co)) == [DAMAGED] * V
 
 
+@pytest.mark.parametrize("made", [(8.0, -16.0, 8.0), (5.0, -5.0, -5.0, 5.0)], ids=str)
+@pytest.mark.parametrize("pattern", ["row", "column"])
+def test_errors_that_cancel_in_every_plain_and_weighted_sum_are_no_damaged_checksum(
+    pattern: str, made: tuple[float, ...]
+) -> None:
+    """Then only Co1 (of a row) is off, but in several channels: one damaged sum it is not."""
+    blocks, co = clean()
+    damaged = blocks.clone()
+    for at, error in enumerate(made):
+        damaged[(1, at) if pattern == "row" else (at, 1)] += error
+    assert states(judge("FC", damaged, co)) == [ILLEGAL] * V
+
+
+def test_two_damaged_checksums_are_left_to_the_last_rung() -> None:
+    blocks, co = clean()
+    for weighted in ("s6", "s7"):
+        for plain in ("s1", "s2"):
+            both = spoiled(co, f"Co{plain[1]}", 50.0)._replace(**{weighted: getattr(co, weighted) + 50.0})
+            assert states(judge("FC", blocks, both)) == [ILLEGAL] * V
+
+
 @pytest.mark.parametrize("tainted", ["Co1", "Co2"])
 @pytest.mark.parametrize("value", [3.0, 1e38])
 def test_full_corrects_with_one_of_its_checksums_tainted(tainted: str, value: float) -> None:

@@ -35,10 +35,7 @@ def restore_input(d: Tensor, cd1: Tensor, now: Tensor, stats: BatchStats) -> boo
         image = _hit_image(images, where, values, total, stats.sum_squares)
         if image is None:
             return False
-        others = _without(values, image)
-        # A zero, as ReLU leaves them, would come back as the rounding of the others.
-        zero = float(others.sum()) == float(total)
-        images[(image, *where)] = 0.0 if zero else total - others.sum()
+        images[(image, *where)] = total - _without(values, image).sum()
         return True
 
 
