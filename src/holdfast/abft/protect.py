@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from holdfast.abft.calibration import calibrate
 from holdfast.abft.checked import Checked
 from holdfast.abft.events import ON_FAULT, Event, Guard, OnFault
+from holdfast.abft.functional import Found, ProtectedFunctions, attach, recording
 from holdfast.abft.fused import FastPath
 from holdfast.abft.layers import ProtectedConv, ProtectedLayer, ProtectedLinear
 from holdfast.abft.plan import PlanBook
@@ -70,6 +71,29 @@ class Protected(Transparent):
         self.keeper = Keeper(model, pristine)
         for layer in layers:
             layer.keeper = self.keeper
+        self.products: tuple[tuple[str, str], ...] | None = None
+        """(module, function) of the checked products outside of layers; None before the first call."""
+
+    def _first(self, *args: Any, **kwargs: Any) -> Any:
+        """The first call: also finds the products that modules compute themselves, attention above all.
+
+        They are checked from then on (``abft.functional``), and this call is made again.
+        """
+        with recording(self.fault_site) as found:
+            out = self._planned(*args, **kwargs)
+        self._attach(found)
+        return self._planned(*args, **kwargs) if self.products else out
+
+    def _attach(self, found: Found) -> None:
+        attached = attach(self.fault_site, self.guard, self.keeper, found=found)
+        modules = {name for name, _ in attached.found}
+        kept = [entry for entry in self.unprotected if entry[0] not in modules]
+        self.unprotected = [*kept, *attached.unprotected]
+        self.products = attached.found
+        if attached.found:
+            self.fault_site = attached.model
+            if self.fast is not None:
+                self.fast = FastPath(attached.model, self.guard)
 
     def layers(self) -> list[ProtectedLayer]:
         """The protected layers, each once."""
@@ -86,8 +110,9 @@ class Protected(Transparent):
 
     def refresh(self) -> None:
         """Take the weights as they are now for the pristine ones, after a deliberate change of them."""
-        for layer in self.layers():
-            layer.refresh()
+        for module in self.modules():
+            if isinstance(module, ProtectedLayer | ProtectedFunctions):
+                module.refresh()
         self.keeper.refresh()
         self._renewed()
 
@@ -162,6 +187,11 @@ class Protected(Transparent):
                 got="training mode",
                 remedy="call .eval(), or train the plain model and protect it afterwards",
             )
+        if self.products is None and not torch.compiler.is_compiling():
+            return self._first(*args, **kwargs)
+        return self._planned(*args, **kwargs)
+
+    def _planned(self, *args: Any, **kwargs: Any) -> Any:
         if self.plans is None or not args:
             return self._twice(*args, **kwargs)
         with self.plans.used(self.guard, args[0]):
