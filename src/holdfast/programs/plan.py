@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from holdfast.core.result import Record, write_records
 from holdfast.programs.model_files import ModelFile
@@ -15,7 +16,7 @@ def run(out: Path, *, model: Path, batch: int, seed: int) -> None:
     from holdfast import models, protect
 
     plain = models.load(model)
-    config = plain.config
+    config: Any = plain.config
     x = torch.rand(
         batch, config.in_channels, config.size, config.size, generator=torch.Generator().manual_seed(seed)
     )
