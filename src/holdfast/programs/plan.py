@@ -1,4 +1,4 @@
-"""Program ``plan``: measure which rungs of the ladder pay on this machine, and write it down layer by layer."""
+"""Program ``plan``: measure which rungs of the ladder pay on this machine, and write it down by layer."""
 
 from __future__ import annotations
 
