@@ -107,10 +107,3 @@ def test_errors_are_one_clear_line(runner, words, code, evidence):
     assert found == code
     assert evidence in line
     assert not (runner.folder / "out.onnx").exists()
-
-
-def test_a_protected_file_is_not_protected_twice(runner):
-    runner("protect", "in.onnx", "-o", "out.onnx", "--json")
-    code, line = failing(runner, "out.onnx", "-o", "twice.onnx")
-    assert code == 2
-    assert "protected already" in line
