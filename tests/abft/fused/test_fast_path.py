@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from holdfast import protect
 from holdfast.abft.fused import FastPath
+from holdfast.abft.fused.layer import FusedLayer
 from holdfast.abft.protect import Protected
+from holdfast.abft.threshold import analytic
 
 
 def _fast(model: nn.Module) -> tuple[Protected, FastPath]:
@@ -219,3 +222,27 @@ def test_results_do_not_share_memory(model: nn.Module) -> None:
     kept = first.clone()
     fast(y)
     assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@torch.inference_mode()
+def test_thresholds_are_the_analytic_ones(model: nn.Module, n: int) -> None:
+    _, fast = _fast(model)
+    x = _batch(n)
+    assert fast.applies((x,), {})
+    found: dict[str, tuple[float, float]] = {}
+    for layer in fast.program.layers:  # type: ignore[union-attr]
+        run = layer.run
+
+        def watched(*args: Any, layer: FusedLayer = layer, run: Any = run) -> Tensor:
+            stats = args[2].stats
+            out: Tensor = run(*args)
+            expected = analytic(layer.scale, stats, n, torch.float32)
+            found[layer.name] = expected, float(args[5].check.memory[0])
+            return out
+
+        layer.run = watched  # type: ignore[method-assign]
+    fast(x)
+    assert len(found) == 13
+    for expected, native in found.values():
+        assert native == pytest.approx(expected, rel=1e-12)

@@ -114,16 +114,17 @@ def test_a_feature_map_damaged_before_it_is_convolved(model: nn.Module, n: int) 
     assert [(event.layer, event.corrected) for event in protected.events] == [("5.conv2", True)]
 
 
+@pytest.mark.parametrize("block", ["5", "6"])
 @pytest.mark.parametrize("n", [1, 4])
 @torch.inference_mode()
-def test_a_damaged_residual_wants_the_model_run_again(model: nn.Module, n: int) -> None:
+def test_a_damaged_residual_wants_the_model_run_again(model: nn.Module, n: int, block: str) -> None:
     protected = protect(model)
     path = FastPath(protected.fault_site, protected.guard)
     x = _batch(n)
     assert path.applies((x,), {})
     expected = path(x)
     residuals: list[Tensor] = []
-    down, conv = path.layer("5.down.0"), path.layer("5.conv2")
+    down, conv = path.layer(f"{block}.down.0"), path.layer(f"{block}.conv2")
     run = down.run
 
     def keep(*args: Any) -> Tensor:
@@ -133,9 +134,9 @@ def test_a_damaged_residual_wants_the_model_run_again(model: nn.Module, n: int) 
 
     down.run = keep
     _strike_once(conv, lambda _: residuals[0][0, 5, 0, :1].add_(1e-3))
-    with pytest.raises(InputDamaged, match=r"added in layer '5\.conv2'"):
+    with pytest.raises(InputDamaged, match=rf"added in layer '{block}\.conv2'"):
         path(x)
-    assert [(event.layer, event.action) for event in protected.events] == [("5.conv2", "raised")]
+    assert [(event.layer, event.action) for event in protected.events] == [(f"{block}.conv2", "raised")]
     assert torch.equal(path(x), expected)
 
 

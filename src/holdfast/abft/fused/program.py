@@ -104,6 +104,8 @@ def _carries(nodes: list[fx.Node], chains: list[Chain]) -> dict[fx.Node, int]:
         for node in (chain.source, chain.residual):
             if node is not None:
                 until[node] = max(until.get(node, 0), order[chain.last])
+        if chain.residual is not None:  # the pass compares a residual with its sum only where it makes one
+            until.setdefault(chain.last, order[chain.last])
     found: dict[fx.Node, int] = {}
     busy: dict[int, int] = {}  # buffer: the last step that needs it
     for node in nodes:
