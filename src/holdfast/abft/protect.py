@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from holdfast.abft.weights import Keeper, Pristine, WeightFault
 from holdfast.core.errors import FaultError, InputDamaged, UsageError
 from holdfast.core.protocols import WeightStore
 
+_FINDING = threading.RLock()  # what one thread looks for, no other may run into
 _WRAPPERS: dict[type[nn.Module], type[ProtectedLayer]] = {
     nn.Conv1d: ProtectedConv,
     nn.Conv2d: ProtectedConv,
@@ -79,10 +81,14 @@ class Protected(Transparent):
 
         They are checked from then on (``abft.functional``), and this call is made again.
         """
-        with recording(self.fault_site) as found:
-            out = self._planned(*args, **kwargs)
-        self._attach(found)
-        return self._planned(*args, **kwargs) if self.products else out
+        with _FINDING:
+            if self.products is None:
+                with recording(self.fault_site) as found:
+                    out = self._planned(*args, **kwargs)
+                self._attach(found)
+                if not self.products:
+                    return out
+        return self._planned(*args, **kwargs)
 
     def _attach(self, found: Found) -> None:
         attached = attach(self.fault_site, self.guard, self.keeper, found=found)
