@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,24 @@ def test_the_plan_of_another_model_is_refused(tmp_path: Path) -> None:
     protect(_model(), plan=path)(torch.randn(3, 2, 8, 8))
     with pytest.raises(UsageError, match="this model"):
         protect(nn.Linear(3, 2), plan=path)
+
+
+def test_threads_that_call_first_make_one_plan_each_and_leave_nothing_behind() -> None:
+    """The plan is captured from the guard, which all threads share."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    protected = protect(model, fuse=False)
+    batches = [torch.randn(n, 3, 9, 9) for n in (1, 2, 3)] * 2
+
+    def work(x: torch.Tensor) -> None:
+        with torch.inference_mode():
+            protected(x)
+
+    threads = [threading.Thread(target=work, args=(x,)) for x in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert protected.guard.capture is None
+    assert protected.plans is not None
+    assert sorted(plan.key["input"][0] for plan in protected.plans.plans) == [1, 2, 3]
+    assert all(len(plan.layers) == 2 for plan in protected.plans.plans)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from threading import RLock, get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from holdfast.kernels import backend, batch_sum
 if TYPE_CHECKING:
     from holdfast.abft.layers import ProtectedLayer
 
+_MAKING = RLock()  # one plan at a time: what it captures is the guard's
 FORMAT = "holdfast.plan/1"
 REPEATS = 3
 
@@ -173,15 +175,20 @@ class PlanBook:
             self._ready[short] = guard.plan = rungs
             yield
             return
-        planner = Planner()
-        guard.plan = {}
-        with guard.captured(planner):
-            yield
-        plan = Plan(key, tuple(planner.planned.values()))
-        self.plans.append(plan)
-        self._ready[short] = guard.plan = plan.rungs
-        if self._path is not None:
-            save(self.plans, self._path)
+        with _MAKING:
+            if short not in self._ready:
+                planner, thread = Planner(), get_ident()
+                guard.plan = {}
+                with guard.captured(lambda *call: planner(*call) if get_ident() == thread else None):
+                    yield
+                plan = Plan(key, tuple(planner.planned.values()))
+                self.plans.append(plan)
+                self._ready[short] = guard.plan = plan.rungs
+                if self._path is not None:
+                    save(self.plans, self._path)
+                return
+        guard.plan = self._ready[short]
+        yield
 
 
 def _layer_plan(layer: ProtectedLayer, d: Tensor, out: Tensor, p_row: float, p_column: float) -> LayerPlan:
