@@ -57,6 +57,8 @@ BATCHES: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 """Size of the input, and batches for 10⁶ checks in all: fewer of what takes long."""
 LAYERS = "single layers"
+REPEATS = 20
+"""How often a single layer meets every kind of input, newly drawn."""
 
 
 def random_layer(draw: random.Random) -> tuple[nn.Module, tuple[int, ...]]:
@@ -195,7 +197,7 @@ def single_layers(tally: Tally, draw: random.Random, wanted: int) -> None:
         if layer.bias is not None:
             layer.bias.mul_(10 ** draw.uniform(-3, 6))
         protected = protect(layer.to(dtype), plan=None, on_fault="record", pristine=None)
-        for _ in range(4):
+        for _ in range(REPEATS):
             for x in inputs(shape, dtype, draw):
                 tally.run((LAYERS, _short(dtype)), protected, x, draw.choice([None, 1]))
 

@@ -24,11 +24,12 @@ class Event:
 
     ``layer``: name in the original model. ``scheme``: the rung that made it right (``CoC``, ``RC``, ``ClC``,
     ``FC``, ``checksums discarded``, ``checksums renewed``, ``input restored``, ``recomputed``, ``model run
-    again``), or ``CoC-D``, which found it, where none did. ``kind``: a sum that is off, a NaN or Inf in the output, or one in the input that the layer was
-    called with. ``location``: the first position that is off, its index in the output's map; None where it is
-    unknown. ``deviation``: the largest |S5 − Co5|, +Inf for a NaN or Inf. ``threshold``: what it was compared
-    with, in the same unit, that of the layer's output. ``action``: what was done. ``corrected``: whether the
-    output was right in the end. ``rungs``: what was tried, in order.
+    again``), or ``CoC-D``, which found it, where none did. ``kind``: a sum that is off, a NaN or Inf in the
+    output, or one in the input that the layer was called with. ``location``: the first position that is off,
+    its index in the output's map; None where it is unknown. ``deviation``: the largest |S5 − Co5|, +Inf for a
+    NaN or Inf. ``threshold``: what it was compared with, in the same unit, that of the layer's output.
+    ``action``: what was done. ``corrected``: whether the output was right in the end. ``rungs``: what was
+    tried, in order.
     """
 
     layer: str
