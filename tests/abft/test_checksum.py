@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from holdfast.abft.checksum import bias_sum, kernel_sum
+from holdfast.abft import checksum
+from holdfast.abft.checksum import bias_sum, image_sum, kernel_sum
 from holdfast.kernels import Window, reference
 
 
@@ -62,3 +63,18 @@ def test_sums_are_taken_in_float64(dtype: torch.dtype) -> None:
 
 def test_no_bias_sums_to_zero() -> None:
     assert bias_sum(None) == 0.0
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sums_by_other_weights_and_in_pieces(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(6, 2, 3, generator=generator)
+    by = torch.rand(6, generator=generator, dtype=torch.float64)
+    want = (by[:, None, None] * weight.double()).reshape(groups, -1, 2, 3).sum(1).flatten(0, 1)
+    torch.testing.assert_close(kernel_sum(weight, groups, by), want)
+    monkeypatch.setattr(checksum, "_CHUNK", 1)
+    torch.testing.assert_close(kernel_sum(weight, groups, by), want)
+    counts = torch.arange(1, 7, dtype=torch.float64)
+    assert torch.equal(kernel_sum(weight, groups, weighted=True), kernel_sum(weight, groups, counts))
+    torch.testing.assert_close(image_sum(weight, by), torch.tensordot(by, weight.double(), 1))
+    assert torch.equal(image_sum(weight, weighted=True), image_sum(weight, counts))
