@@ -50,9 +50,11 @@ def test_convolution(name: str, channels: int, channels_last: bool) -> None:
 def test_sums(shape: tuple[int, ...], channels_last: bool) -> None:
     x = _draw(*shape)
     total, stats = reference.batch_sum(x)
-    assert torch.allclose(portable.image_sum(x).double(), total, rtol=1e-6, atol=1e-5)
-    assert stats.sum_squares * (1 - 1e-7) <= portable.squares(x) <= 1.001 * stats.sum_squares
-    sums = portable.block_sums(x, channels_last)
+    channels = shape[-1 if channels_last else 1]
+    dense = portable.Dense(len(x), channels, total.numel() // channels, channels_last)
+    assert torch.allclose(dense.image_sum(x).double().view_as(total), total, rtol=1e-6, atol=1e-5)
+    assert stats.sum_squares * (1 - 1e-7) <= dense.squares(x) <= 1.001 * stats.sum_squares
+    sums = dense.block_sums(x)
     expected = reference.block_sums(x, channels_last)
     assert sums.shape == expected.shape
     assert torch.allclose(sums.double(), expected, rtol=1e-6, atol=1e-5)
@@ -60,13 +62,13 @@ def test_sums(shape: tuple[int, ...], channels_last: bool) -> None:
 
 def test_a_single_image_is_its_own_sum() -> None:
     x = _draw(1, 3, 4)
-    assert portable.image_sum(x).data_ptr() == x.data_ptr()
+    assert portable.Dense(1, 3, 4, False).image_sum(x).data_ptr() == x.data_ptr()
 
 
 def test_the_sum_of_squares_is_an_upper_bound_for_many_equal_numbers() -> None:
     """Where one accumulator would stop growing at 2²⁴."""
     count = 1 << 25
-    assert portable.squares(torch.ones(count)) >= count
+    assert portable.Dense(1, 1, count, False).squares(torch.ones(count)) >= count
 
 
 def test_torch_sums_in_cascades() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from holdfast.abft.single import Least, SingleThreshold
 from holdfast.abft.threshold import analytic, rounding_dtype
-from holdfast.kernels import BatchStats, Verdict, batch_sum, check_sums, native, portable
+from holdfast.kernels import BatchStats, Verdict, batch_sum, native, portable
 
 if TYPE_CHECKING:
     from holdfast.abft.layers import ProtectedLayer
@@ -23,20 +23,29 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Summed:
-    """What was summed before the layer ran: Cd1 (C, *space), its statistics, and Co5 (P,).
+    """What was summed before the layer ran: Cd1 and its statistics, and Co5.
 
-    ``copied``: whether Cd1 is an exact copy in float64, from which the input can be restored.
+    In float64 ``total`` is Cd1 (C, *space), a copy from which the input can be restored. In float32 it is the
+    matrix (C, P) or (P, C) of ``form``, and Co5 may have a dimension of 1 before P.
     """
 
     n: int
-    cd1: Tensor
+    total: Tensor
     stats: BatchStats
     co5: Tensor
-    copied: bool = True
+    form: _Form | None = None
+
+    @property
+    def cd1(self) -> Tensor:
+        """Cd1 (C, *space)."""
+        if self.form is None:
+            return self.total
+        planar = self.total.t() if self.form.dense.last else self.total
+        return planar.reshape(-1, *self.form.space)
 
     def agrees(self, other: Summed) -> bool:
         """Whether both come from the same input, as far as the sums can tell."""
-        return torch.equal(self.co5, other.co5) and torch.equal(self.cd1, other.cd1)
+        return torch.equal(self.co5, other.co5) and torch.equal(self.total, other.total)
 
 
 class Found(NamedTuple):
@@ -86,15 +95,31 @@ _SAFE = (1e-24, 1e30)
 """Sums of squares between which nothing that matters under- or overflows in float32."""
 
 
+class _Form:
+    """Tensors of one shape and layout, inputs or outputs of one layer: how they lie in memory."""
+
+    __slots__ = ("dense", "in_place", "size", "space")
+
+    def __init__(self, layer: ProtectedLayer, x: Tensor) -> None:
+        values, last = layer.arrange(x)
+        self.in_place = values.data_ptr() == x.data_ptr()
+        self.space = values.shape[1:-1] if last else values.shape[2:]
+        channels = values.shape[-1 if last else 1]
+        self.dense = portable.Dense(len(values), channels, self.space.numel(), last)
+        flat = len(self.space) == 2 and len(layer.product.window.size) == 2
+        self.size = (self.space[0], self.space[1]) if flat else (1, self.space.numel())
+
+
 class Portable:
     """In float32. What costs further passes over the input is taken only where the verdict needs it."""
 
     def __init__(self, layer: ProtectedLayer) -> None:
         self.layer = layer
         self._exact = Exact(layer)
-        self._thresholds: dict[tuple[int, torch.dtype], SingleThreshold] = {}
-        self._least: dict[tuple[int, int, torch.dtype], Least] = {}
-        self._views: dict[tuple[torch.Size, tuple[int, ...]], tuple[int, ...] | bool | None] = {}
+        self._convolution = layer.expected.portable()
+        self._thresholds: dict[tuple[int, bool], SingleThreshold] = {}
+        self._least: dict[tuple[int, int, bool], Least] = {}
+        self._forms: dict[tuple[torch.Size, tuple[int, ...]], _Form] = {}
 
     @staticmethod
     def takes(layer: ProtectedLayer, x: Tensor) -> bool:
@@ -103,78 +128,75 @@ class Portable:
             return False
         return _SAFE[0] < float(layer.product.cw1.square().sum()) < _SAFE[1]
 
-    def _arranged(self, x: Tensor) -> tuple[Tensor, bool]:
-        """``layer.arrange``, faster for what it has met before."""
+    def _dense(self, x: Tensor) -> tuple[Tensor, _Form]:
+        """``x`` without gaps in memory, itself if possible, and how it lies there."""
+        if x.requires_grad:
+            x = x.detach()
         key = x.shape, x.stride()
-        view = self._views.get(key)
-        if view is None:
-            values, last = self.layer.arrange(x)
-            as_it_is = values.shape == x.shape and values.stride() == x.stride()
-            order = (0, *range(2, x.dim()), 1)
-            if as_it_is:
-                self._views[key] = last
-            elif last and x.dim() > 2 and values.data_ptr() == x.data_ptr():
-                self._views[key] = order
-            return values, last
-        if isinstance(view, tuple):
-            return x.permute(view), True
-        return x, view
+        form = self._forms.get(key)
+        if form is None:
+            form = self._forms[key] = _Form(self.layer, x)
+        return (x if form.in_place else self.layer.arrange(x)[0]), form
 
     def before(self, x: Tensor) -> Summed:
         """Sum the input ``x``."""
-        values, last = self._arranged(x.detach() if x.requires_grad else x)
-        squares = portable.squares(values)
+        values, form = self._dense(x)
+        dense = form.dense
+        squares = dense.squares(values)
         if not _SAFE[0] < squares < _SAFE[1]:
             return self._exact.before(x)
-        n = values.shape[0]
-        total = portable.image_sum(values)
-        total_squares = squares if n == 1 else portable.squares(total)
-        co5 = self.layer.expected(total, last)
-        stats = BatchStats(inf, squares, inf, total_squares)
-        return Summed(n, total.movedim(-1, 0) if last else total, stats, co5, copied=False)
+        total, total_squares = dense.image_sum(values), squares
+        if dense.n > 1:
+            flat = total.view(-1)
+            total_squares = torch.dot(flat, flat).item() * (1 + flat.shape[0] * 2.0**-27)
+        if self._convolution is not None:
+            co5 = self._convolution(total, form.size, dense.last)
+        else:
+            shape = (*form.space, -1) if dense.last else (-1, *form.space)
+            co5 = self.layer.expected(total.view(shape), dense.last)
+        return Summed(dense.n, total, BatchStats(inf, squares, inf, total_squares), co5, form)
 
     def after(self, x: Tensor, out: Tensor, summed: Summed) -> Found:
         """Compare the output ``out`` for ``x`` with what was summed."""
-        if summed.copied or out.dtype is not torch.float32:
+        if summed.form is None or out.dtype is not torch.float32:
             return self._exact.after(x, out, summed)
         layer, n, stats = self.layer, summed.n, summed.stats
-        values, last = self._arranged(out.detach() if out.requires_grad else out)
-        low, high = portable.difference(portable.block_sums(values, last), summed.co5)
+        values, form = self._dense(out)
+        low, high = portable.difference(form.dense.block_sums(values), summed.co5)
         offset = n * layer.bias_sum
         deviation = max(high - offset, offset - low)
-        least = self._least_of(n, x.numel(), rounding_dtype(x, out))
-        threshold = layer.factor * least(stats.sum_squares, stats.total_squares)
+        fine = torch.get_float32_matmul_precision() == "highest"
+        threshold = layer.factor * self._least_of(n, x.numel(), fine)(stats.sum_squares, stats.total_squares)
         if deviation <= threshold and layer.guard.watch is None:  # false for a NaN
             return Found(Verdict(0, 0, deviation, -1), threshold)
-        return self._looked_closer(x, out, values, last, summed)
+        return self._looked_closer(x, out, summed)
 
-    def _looked_closer(self, x: Tensor, out: Tensor, values: Tensor, last: bool, summed: Summed) -> Found:
+    def _looked_closer(self, x: Tensor, out: Tensor, summed: Summed) -> Found:
         """The verdict with all statistics, and with sums in float64, which overflow nowhere."""
-        layer, n, stats, cd1 = self.layer, summed.n, summed.stats, summed.cd1
+        layer, n, stats, total = self.layer, summed.n, summed.stats, summed.total
         if summed.agrees(self.before(x)):
-            found = stats._replace(max_abs=float(x.abs().max()), total_max_abs=float(cd1.abs().max()))
+            found = stats._replace(max_abs=float(x.abs().max()), total_max_abs=float(total.abs().max()))
         else:  # of an input that has changed since, they say nothing: the least that they can have been
             found = stats._replace(
                 max_abs=sqrt(stats.sum_squares / x.numel()),
-                total_max_abs=sqrt(stats.total_squares / cd1.numel()),
+                total_max_abs=sqrt(stats.total_squares / total.numel()),
             )
         if not isfinite(float(summed.co5.sum())):
-            summed.co5 = layer.expected(cd1.to(torch.float64).contiguous(), False)
-        threshold = layer.factor * self._threshold(n, rounding_dtype(x, out))(found)
-        co5 = summed.co5.to(torch.float64)
+            summed.co5 = layer.expected(summed.cd1.to(torch.float64).contiguous(), False)
+        threshold = layer.factor * self._threshold(n, rounding_dtype(x, out) is torch.float32)(found)
         summed.stats = found
-        return Found(check_sums(values, co5, n * layer.bias_sum, threshold, last), threshold)
+        return Found(layer.check(out, summed.co5.to(torch.float64).view(-1), n, threshold), threshold)
 
-    def _threshold(self, n: int, dtype: torch.dtype) -> SingleThreshold:
-        key = n, dtype
+    def _threshold(self, n: int, fine: bool) -> SingleThreshold:
+        key = n, fine
         if key not in self._thresholds:
-            layer = self.layer
+            layer, dtype = self.layer, torch.float32 if fine else torch.bfloat16
             self._thresholds[key] = SingleThreshold.of(layer.scale, layer.product.cw1, n, dtype)
         return self._thresholds[key]
 
-    def _least_of(self, n: int, count: int, dtype: torch.dtype) -> Least:
-        key = n, count, dtype
+    def _least_of(self, n: int, count: int, fine: bool) -> Least:
+        key = n, count, fine
         least = self._least.get(key)
         if least is None:
-            least = self._least[key] = self._threshold(n, dtype).least(count)
+            least = self._least[key] = self._threshold(n, fine).least(count)
         return least

@@ -9,6 +9,7 @@ from torch.nn import functional
 from holdfast.abft.product import Window
 from holdfast.kernels import ChecksumConvolution
 from holdfast.kernels import Window as FlatWindow
+from holdfast.kernels.portable import Convolution
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _TRANSPOSED = {
@@ -49,6 +50,10 @@ class ExpectedSums:
     def intact(self, weight: Tensor) -> bool:
         """Whether all its copies are ``weight``."""
         return all(torch.equal(self.weights(last).reshape(weight.shape), weight) for last in (False, True))
+
+    def portable(self) -> Convolution | None:
+        """The convolution in float32, for one and two dimensions with zero padding, and matrix products."""
+        return self._flat.portable() if self._flat is not None and self.window.mode == "zeros" else None
 
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 of ``total``, which is (C, *space), or (*space, C) if ``channels_last``."""

@@ -39,9 +39,9 @@ class LayerCall:
         self.x, self.out = x, out
         self.d = layer.canonical(x.detach())
         self.cd1, self.stats, self.threshold = cd1, stats, threshold
-        self._co5, self._summed_co5 = co5.to(torch.float64), co5
+        self._co5, self._summed_co5 = co5.to(torch.float64).view(-1), co5
         self._sum_again = sum_again
-        self._fine = torch.zeros(len(co5), dtype=torch.bool)
+        self._fine = torch.zeros(co5.numel(), dtype=torch.bool)
 
     @property
     def product(self) -> Product:

@@ -139,7 +139,7 @@ class ProtectedLayer(Transparent, ABC):
         return "weights reloaded" if reloaded else "checksums renewed" if renewed else ""
 
     def _fault(self, x: Tensor, out: Tensor, summed: Summed, found: Found, by: Detection) -> Tensor:
-        again = None if summed.copied else by.before
+        again = None if summed.form is None else by.before
         call = LayerCall(self, x, out, summed.cd1, summed.co5, summed.stats, found.threshold, again)
         verdict, size = found.verdict, self.canonical(out).shape[2:]
         location = index_of(verdict.first, size) if verdict.first >= 0 and size else None

@@ -33,12 +33,16 @@ class ChecksumConvolution:
         last = native.load() is not None and (channels_last or self._striding)
         return self._last.permute(2, 0, 1) if last else self.weight
 
+    def portable(self) -> portable.Convolution:
+        """The convolution in float32."""
+        if self._portable is None:
+            self._portable = portable.Convolution(self.weight, self.window)
+        return self._portable
+
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 in float64, by the native core where it is there and the tensors are float64 on the CPU."""
         if total.dtype is torch.float32:
-            if self._portable is None:
-                self._portable = portable.Convolution(self.weight, self.window)
-            return self._portable(total, channels_last)
+            return portable.checksum_convolution(self.portable(), total, channels_last)
         kernels = native.load()
         if kernels is None or not total.is_cpu:
             return reference.checksum_convolution(total, self.weight, self.window, channels_last)
