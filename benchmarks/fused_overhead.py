@@ -52,7 +52,8 @@ def measure(name: str, batch: int, baselines: tuple[str, ...], pairs: int, seed:
     found = {}
     with torch.inference_mode():
         expected = plain(last)
-        _same(protected(last), expected)
+        for _ in range(2):  # the first call looks for functional products and is not fast
+            _same(protected(last), expected)
     assert protected.fast is not None
     assert protected.fast.program is not None, protected.fast.reason
     program, fast = protected.fast.program, forward(protected, last)
