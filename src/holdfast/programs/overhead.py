@@ -33,6 +33,7 @@ def run(
 ) -> None:
     """Time the protected ``models`` (random weights) in turn with every baseline: ``out/records.jsonl``.
 
+    With an error they are timed in turn with their own error-free pass, and with the fastest eager layout.
     ``pairs`` in all, spread over ``processes`` fresh processes, one after the other. At ``scheme_batches``
     each scheme is timed by itself too. ``size`` None: 224, and 416 for YOLOv2. Raises DataError where a
     protected model answers differently or raises a false alarm.

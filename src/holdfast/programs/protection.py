@@ -44,6 +44,8 @@ def run(out: Path, *, geometries: list[str], values: list[str], seed: int) -> No
     generator = torch.Generator().manual_seed(seed)
     chosen = [value for value in VALUES if value in given]
     tallies: dict[Key, Counter[str]] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on tensors this small more threads only wait for each other
     with progress("protection", len(geometries) * len(FAULTS), "faults") as advance:
         for geometry in geometries:
             stand = Stand(geometry, seed)
@@ -59,6 +61,7 @@ def run(out: Path, *, geometries: list[str], values: list[str], seed: int) -> No
                         whole = protection_workflow.judge(fault, stand, value, generator, recompute=True)
                         tallies.setdefault((RECOMPUTE, fault, value), Counter()).update(whole)
                 advance()
+    torch.set_num_threads(threads)
     common: dict[str, Label] = {
         "layers": ", ".join(geometries),
         "layers_times_values": len(geometries) * len(chosen),
