@@ -17,7 +17,7 @@ from torch.nn import functional
 from holdfast import models, protect
 from holdfast.abft import batched
 from holdfast.abft.events import Guard
-from holdfast.abft.functional import Attached, ProtectedFunctions, attach
+from holdfast.abft.functional import Attached, ProtectedFunctions, attach, recording
 from holdfast.abft.weights import Keeper
 from holdfast.core.errors import FaultError
 from holdfast.core.protocols import fault_site
@@ -354,6 +354,20 @@ def test_threads_share_one_model(vit: nn.Module) -> None:
     for thread in threads:
         thread.join()
     assert (wrong, guard.events) == ([], [])
+
+
+def test_recording_hears_only_its_own_thread(vit: nn.Module) -> None:
+    x = torch.rand(2, 2, 16, 16)
+    with recording(vit) as alone:
+        outputs(vit, x)
+    with recording(vit) as beside:
+        thread = threading.Thread(target=lambda: [outputs(vit, x) for _ in range(5)])
+        thread.start()
+        for _ in range(5):
+            outputs(vit, x)
+        thread.join()
+    assert beside == alone
+    assert sum(functional.scaled_dot_product_attention in functions for functions in alone.values()) == 2
 
 
 class Nested(nn.Module):

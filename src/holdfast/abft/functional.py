@@ -12,6 +12,7 @@ MultiheadAttention. A product that only some inputs reach, and that the first ca
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -223,12 +224,23 @@ def _replace(module: nn.Module, name: str, new: nn.Module) -> None:
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes which module computes which product."""
+    """Notes which module computes which product, in the thread that made it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stack: list[nn.Module] = []
         self.found: Found = {}
+        self._thread = threading.get_ident()
+
+    def enter(self, module: nn.Module, _: Any) -> None:
+        """A hook: the forward of ``module`` begins."""
+        if threading.get_ident() == self._thread:
+            self.stack.append(module)
+
+    def leave(self, *_: Any) -> None:
+        """A hook: it has ended."""
+        if threading.get_ident() == self._thread:
+            self.stack.pop()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -256,10 +268,8 @@ def recording(model: nn.Module) -> Iterator[Found]:
 def _hooked(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
     handles = []
     for module in model.modules():
-        handles.append(module.register_forward_pre_hook(lambda m, _: recorder.stack.append(m)))
-        handles.append(
-            module.register_forward_hook(lambda *_: recorder.stack.pop() and None, always_call=True)
-        )
+        handles.append(module.register_forward_pre_hook(recorder.enter))
+        handles.append(module.register_forward_hook(recorder.leave, always_call=True))
     try:
         yield
     finally:
