@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.core.result import read_records
+from holdfast.core.result import Record, read_records
 from holdfast.hub import find, paper, store
+from holdfast.programs.fault_sections import verdicts
 
 COMPONENT = Path(holdfast.__file__).parent / "components" / "paper" / "ft-cnn" / "component.json"
 CLAIMS = {claim["id"]: claim for claim in json.loads(COMPONENT.read_text())["claims"]}
@@ -149,3 +150,13 @@ def test_claims_of_a_full_scale_would_count(tiny):
         "fc.row-co2.corrected",
         "fc.column-co1.corrected",
     }
+
+
+def test_crashes_are_told_before_any_rate_that_rests_on_them():
+    def crashes(value):
+        labels = {"model": "m", "protection": "protected", "stressor": "bit_flips", "site": "weight"}
+        return Record(metric="crash_rate", value=value, unit="1", direction="lower", n=320, labels=labels)
+
+    assert verdicts([crashes(0.0)]) == []
+    (sentence,) = verdicts([crashes(1.0)])
+    assert sentence.startswith("Crashes: m protected, flips in weights: 100 % of 320 trials")

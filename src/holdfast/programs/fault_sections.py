@@ -114,6 +114,17 @@ def verdicts(records: Sequence[Record]) -> list[str]:
         sentences.append(
             f"Of {n} faults in every block and position of small layers the workflow let {bad} pass as right."
         )
+    crashed: dict[str, list[Record]] = {}
+    for r in select(records, "crash_rate", without=("layer", "bit", "bit_class")):
+        if r.value:
+            where = f"{r.labels.get('model')} {r.labels.get('protection')}, {_stress_name(r)}"
+            crashed.setdefault(where, []).append(r)
+    for where, found in crashed.items():
+        worst = max(found, key=lambda r: r.value or 0.0)
+        sentences.append(
+            f"Crashes: {where}: {' '.join(value_text(worst))} of {worst.n} trials ended in an exception,"
+            " so that their other rates say little."
+        )
     return sentences
 
 
