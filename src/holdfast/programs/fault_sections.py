@@ -122,8 +122,8 @@ def verdicts(records: Sequence[Record]) -> list[str]:
     for where, found in crashed.items():
         worst = max(found, key=lambda r: r.value or 0.0)
         sentences.append(
-            f"Crashes: {where}: {' '.join(value_text(worst))} of {worst.n} trials ended in an exception,"
-            " so that their other rates say little."
+            f"Crashes: {where}: {' '.join(value_text(worst)).strip()} of {worst.n} trials ended in an"
+            " exception, so that their other rates say little."
         )
     return sentences
 
