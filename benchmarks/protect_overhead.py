@@ -1,8 +1,8 @@
 """Time of a model protected module by module: ``python -m benchmarks.protect_overhead``.
 
-Over that of the plain model, with the native core and without it (``fuse=False``, no plan). Fault-free, eager,
-inference mode, both sides in one process with one allocator and in one layout, A B A B. Equal outputs and no
-event come before any time. Random weights: the time does not depend on them.
+Over that of the plain model, with the native core and without it (``fuse=False``, no plan). Fault-free,
+eager, inference mode, both sides in one process with one allocator and in one layout, A B A B. Equal outputs
+and no event come before any time. Random weights: the time does not depend on them.
 """
 
 from __future__ import annotations
