@@ -54,6 +54,8 @@ def sensitivity(model: Protected, example: Any) -> list[Sensitivity]:
             model(batch)
     found = []
     for name, threshold in largest.items():
+        if name not in squares:
+            continue  # a product outside of layers: no tensor of a layer was captured for it
         total, count = squares[name]
         typical = sqrt(total / max(count, 1))
         bit = lowest_certain_bit(typical, threshold, dtypes[name])
