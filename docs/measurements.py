@@ -89,7 +89,7 @@ SECTIONS = (
     (
         "Time of protection without the fast path",
         "Median of paired ratios, protected over plain, fault-free, one thread, native core. Measured "
-        "before the ladder came in (detection by CoC-D is the same; a few more look-ups a call are not in it).",
+        "before the ladder came in (detection is the same; a few look-ups a call are not in it).",
         "OMP_NUM_THREADS=1 python -m benchmarks.protect_overhead",
         "protect_overhead.jsonl",
         lambda r: True,
