@@ -63,5 +63,7 @@ def test_exit_codes_are_the_documented_ones():
         "StorageError": 6,
         "NativeCoreError": 7,
         "FaultError": 8,
+        "InputDamaged": 8,
+        "WeightsChanged": 8,
     }
     assert errors.INTERRUPTED_EXIT_CODE == 130

@@ -61,7 +61,10 @@ def _threshold(twin: ProtectedLayer, d: Tensor, total: Tensor, dtype: torch.dtyp
     ratio = ROUNDOFF[torch.float64] / unit
     checking = (1 + ratio * ratio * (n * m / k + n + m)) ** 0.5
     random = SIGMAS * unit / 3**0.5 * checking * ((apart + together).sqrt() * scale.kernels + n * scale.bias)
-    steady = unit * (2 / 3) * k**1.5 * scale.one_sided * (n * apart).sqrt()
+    double = ROUNDOFF[torch.float64]
+    one_sided = k**0.5 * scale.one_sided * (n * apart).sqrt()
+    steady = (unit + double) * (2 / 3) * k * one_sided
+    steady = steady + double * (n + m) * (one_sided + n * (m / k) ** 0.5 * scale.bias)
     tau: Tensor = twin.factor * (random + steady + n * m * k * tiny)
     return tau
 

@@ -21,7 +21,9 @@ instead of their worst case. Derivation, for unit roundoff u:
 5. Kernels of one sign (|μ| > σ) sum up steadily, and equal steps round in one direction. For them the worst
    case counts: Σ_j u |μ| √j ‖d‖ ≤ (2/3) u K^1.5 |μ| ‖d‖ for each image, √N Δ over the batch.
 6. S5 and Co5 are computed in float64 with unit roundoff v. They add the share (v/u)² (N M / K + N + M) to the
-   variance: nothing for float32, decisive for float64.
+   variance: nothing for float32, decisive for float64. Where outputs are of one sign, as by one-sided kernels
+   or a large bias, equal steps round in one direction here too: v (N + M) Σ |O|, with Σ |O| at most
+   √K Σ|μ| √N Δ and N √(M/K) β.
 7. Products below the smallest normal number may be flushed to zero: N M K of it are allowed for (of
    weighted sums as many as the weights say).
 
@@ -140,8 +142,10 @@ def _tau(
     checking = sqrt(1 + ratio * ratio * (n * m / k + n + m))
     deviations = sqrt(apart + together) * scale.kernels + alike * scale.bias
     random = SIGMAS * unit / sqrt(3) * checking * deviations
-    steady = unit * (2 / 3) * k * sqrt(k) * scale.one_sided * sqrt(n * apart)
-    return random + steady + blocks * k * tiny
+    together_steady = sqrt(k) * scale.one_sided * sqrt(n * apart)
+    steady = (unit + _FLOAT64_ROUNDOFF) * (2 / 3) * k * together_steady
+    sums = _FLOAT64_ROUNDOFF * (n + m) * (together_steady + alike * sqrt(m / k) * scale.bias)
+    return random + steady + sums + blocks * k * tiny
 
 
 class Thresholds(NamedTuple):
