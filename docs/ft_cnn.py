@@ -55,18 +55,21 @@ import torch
 from holdfast.abft import schemes
 from holdfast.abft.threshold import Thresholds
 
-d, w = (torch.tensor(rows, dtype=torch.float64) for rows in ({d}, {w}))
+d, w = (
+    torch.tensor(rows, dtype=torch.float64)
+    for rows in ({d}, {w})
+)
 struck = d.clone()
 struck[{row}, {entry}] = {value}
-cd1, cw1 = d.sum(0), w.sum(0)                                  # taken before the fault
+cd1, cw1 = d.sum(0), w.sum(0)  # taken before the fault
 cd2 = (torch.arange(1, 4)[:, None] * d).sum(0)
 cw2 = (torch.arange(1, 5)[:, None] * w).sum(0)
-blocks = (struck @ w.T)[:, :, None]                            # (N, M, positions)
+blocks = (struck @ w.T)[:, :, None]  # (N, M, positions)
 tau = Thresholds(*(torch.full((k, 1), 1e-9, dtype=torch.float64) for k in (4, 3, 4, 3)), 1e-9, 1e-9, 1e-9)
 found = schemes.full(
     blocks,
-    (w @ cd1)[:, None],                                        # Co1
-    (struck @ cw1)[:, None],                                   # Co2, from the damaged D
+    (w @ cd1)[:, None],  # Co1
+    (struck @ cw1)[:, None],  # Co2, from the damaged D
     *(torch.stack([value]) for value in (cd1 @ cw1, cd1 @ cw2, cd2 @ cw1)),
     tau,
 )
