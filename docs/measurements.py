@@ -68,7 +68,8 @@ SECTIONS = (
     (
         "False alarms of single checks",
         "Fault-free checks of single layers of random shape, float32, bfloat16 and float64, hostile "
-        "weights, inputs and scales; the fast path and module by module, one thread. Many runs with seeds of their own.",
+        "weights, inputs and scales; the fast path and module by module, one thread. Many runs with "
+        "seeds of their own.",
         'python -m benchmarks.false_alarm_checks --only "single layers" --checks 40000 --seed N --add',
         "false_alarm_checks.jsonl",
         lambda r: True,
