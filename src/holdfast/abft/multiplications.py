@@ -227,68 +227,63 @@ def _attention(site: Site, *args: Any, **kwargs: Any) -> Tensor:
     return attend(*args, **kwargs, name=site.name, guard=site.guard)
 
 
-def _convolution(kind: type[nn.modules.conv._ConvNd], dimensions: int) -> _Check:
+_ORDER = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_ORDER_TRANSPOSED = (*_ORDER[:5], "output_padding", "groups", "dilation")
+
+
+def _convolution(
+    site: Site,
+    kind: type[nn.modules.conv._ConvNd],
+    input: Tensor,  # noqa: A002
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    output_padding: Any = 0,
+) -> Tensor:
+    """What modules of ``kind`` compute."""
+    kernel = tuple(weight.shape[2:])
+    if bias is not None and site.weights.name(bias) is None:
+        bare = _convolution(
+            site, kind, input, weight, None, stride, padding, dilation, groups, output_padding
+        )
+        return bare + bias.view(-1, *[1] * len(kernel))
     transposed = issubclass(kind, nn.modules.conv._ConvTransposeNd)
+    steps, spread, extra = (_each(x, len(kernel)) for x in (stride, dilation, output_padding))
+    margin = _margin(padding, kernel, spread)
 
-    def check(
-        site: Site,
-        input: Tensor,  # noqa: A002
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        output_padding: Any = 0,
-    ) -> Tensor:
-        if bias is not None and site.weights.name(bias) is None:
-            shape = (-1, *[1] * dimensions)
-            options = {"output_padding": output_padding} if transposed else {}
-            bare = check(site, input, weight, None, stride, padding, dilation, groups, **options)
-            return bare + bias.view(shape)
-        kernel = tuple(weight.shape[2:])
-        steps, spread, extra = (_each(x, dimensions) for x in (stride, dilation, output_padding))
-        margin = _margin(padding, kernel, spread)
+    def make(name: str) -> ProtectedLayer:
+        channels = (weight.shape[1] * groups, weight.shape[0])
+        inputs, outputs = channels[::-1] if transposed else channels
+        both = [amount for pair in reversed(margin) for amount in pair]
+        attributes: dict[str, Any] = {
+            "in_channels": inputs,
+            "out_channels": outputs,
+            "kernel_size": kernel,
+            "stride": steps,
+            "padding": padding if isinstance(padding, str) else tuple(first for first, _ in margin),
+            "dilation": spread,
+            "transposed": transposed,
+            "output_padding": extra,
+            "groups": groups,
+            "padding_mode": "zeros",
+            "_reversed_padding_repeated_twice": both,
+        }
+        return ProtectedConv(_holder(kind, weight, bias, **attributes), name, site.guard)
 
-        def make(name: str) -> ProtectedLayer:
-            channels = (weight.shape[1] * groups, weight.shape[0])
-            inputs, outputs = channels[::-1] if transposed else channels
-            both = [amount for pair in reversed(margin) for amount in pair]
-            attributes: dict[str, Any] = {
-                "in_channels": inputs,
-                "out_channels": outputs,
-                "kernel_size": kernel,
-                "stride": steps,
-                "padding": padding if isinstance(padding, str) else tuple(first for first, _ in margin),
-                "dilation": spread,
-                "transposed": transposed,
-                "output_padding": extra,
-                "groups": groups,
-                "padding_mode": "zeros",
-                "_reversed_padding_repeated_twice": both,
-            }
-            return ProtectedConv(_holder(kind, weight, bias, **attributes), name, site.guard)
+    key = (None if bias is None else bias.data_ptr(), steps, margin, spread, extra, groups)
+    return site.layer(weight, key, make).checked(input)
 
-        key = (None if bias is None else bias.data_ptr(), steps, margin, spread, extra, groups)
-        return site.layer(weight, key, make).checked(input)
 
-    if not transposed:
-        return check
+def _check_of(kind: type[nn.modules.conv._ConvNd]) -> _Check:
+    order = _ORDER_TRANSPOSED if issubclass(kind, nn.modules.conv._ConvTransposeNd) else _ORDER
 
-    def reordered(
-        site: Site,
-        input: Tensor,  # noqa: A002
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
-        groups: int = 1,
-        dilation: Any = 1,
-    ) -> Tensor:
-        return check(site, input, weight, bias, stride, padding, dilation, groups, output_padding)
+    def check(site: Site, *args: Any, **kwargs: Any) -> Tensor:
+        return _convolution(site, kind, **dict(zip(order[: len(args)], args, strict=True)), **kwargs)
 
-    return reordered
+    return check
 
 
 def _each(value: Any, dimensions: int) -> tuple[int, ...]:
@@ -306,15 +301,15 @@ def _margin(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) ->
     return tuple((amount, amount) for amount in _each(padding, len(kernel)))
 
 
-for _function, _kind, _dimensions in (
-    (functional.conv1d, nn.Conv1d, 1),
-    (functional.conv2d, nn.Conv2d, 2),
-    (functional.conv3d, nn.Conv3d, 3),
-    (functional.conv_transpose1d, nn.ConvTranspose1d, 1),
-    (functional.conv_transpose2d, nn.ConvTranspose2d, 2),
-    (functional.conv_transpose3d, nn.ConvTranspose3d, 3),
+for _function, _kind in (
+    (functional.conv1d, nn.Conv1d),
+    (functional.conv2d, nn.Conv2d),
+    (functional.conv3d, nn.Conv3d),
+    (functional.conv_transpose1d, nn.ConvTranspose1d),
+    (functional.conv_transpose2d, nn.ConvTranspose2d),
+    (functional.conv_transpose3d, nn.ConvTranspose3d),
 ):
-    _checks(_function)(_convolution(_kind, _dimensions))
+    _checks(_function)(_check_of(_kind))
 
 
 def _holder(kind: type[nn.Module], weight: Tensor, bias: Tensor | None, **attributes: Any) -> nn.Module:

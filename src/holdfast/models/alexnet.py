@@ -5,14 +5,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from holdfast.core.errors import UsageError
+from holdfast.models.classifier import Classifier, convolution
 from holdfast.models.config import ModelConfig
-from holdfast.models.norms import logits_norm, norm_layer
+from holdfast.models.norms import logits_norm
 from holdfast.models.scaling import InputScaling
 from holdfast.models.zoo import check_dropout, check_size, refuse, registry, scaled
 
 
 @registry.register("alexnet")
-class AlexNet(nn.Module):
+class AlexNet(Classifier):
     """The one-tower form (arXiv 1404.5997): 61.1 M parameters at 224×224×3 and 1000 classes.
 
     Input float32 (N, C, H, W), any size from 63; output logits (N, classes). Layer names and, without
@@ -28,25 +29,22 @@ class AlexNet(nn.Module):
         input_norm: bool = False,
         compress: str = "none",
     ) -> None:
-        super().__init__()
         refuse(config, "stem")
         check_size(config, 63)
         norm, share = config.norm or "none", check_dropout(dropout)
         a, b, c, d = (scaled(width, n) for n in (64, 192, 384, 256))
         hidden = scaled(width, 4096)
-        self.scaling = InputScaling.of(config, compress, input_norm)
-        self.features = nn.Sequential(
-            *_convolution(config.in_channels, a, 11, 4, 2, norm),
+        features = nn.Sequential(
+            *convolution(config.in_channels, a, 11, 4, 2, norm),
             nn.MaxPool2d(3, 2),
-            *_convolution(a, b, 5, 1, 2, norm),
+            *convolution(a, b, 5, 1, 2, norm),
             nn.MaxPool2d(3, 2),
-            *_convolution(b, c, 3, 1, 1, norm),
-            *_convolution(c, d, 3, 1, 1, norm),
-            *_convolution(d, d, 3, 1, 1, norm),
+            *convolution(b, c, 3, 1, 1, norm),
+            *convolution(c, d, 3, 1, 1, norm),
+            *convolution(d, d, 3, 1, 1, norm),
             nn.MaxPool2d(3, 2),
         )
-        self.avgpool = nn.AdaptiveAvgPool2d(6)
-        self.classifier = nn.Sequential(
+        classifier = nn.Sequential(
             nn.Dropout(share),
             nn.Linear(d * 36, hidden),
             nn.ReLU(),
@@ -55,13 +53,8 @@ class AlexNet(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden, config.classes),
         )
-        self.last_norm = logits_norm(config.last_norm, config.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W)."""
-        maps = self.avgpool(self.features(self.scaling(x)))
-        logits: Tensor = self.last_norm(self.classifier(maps.flatten(1)))
-        return logits
+        pool = nn.AdaptiveAvgPool2d(6)
+        super().__init__(config, features, pool, classifier, input_norm=input_norm, compress=compress)
 
 
 @registry.register("alexnet_caffe")
@@ -111,11 +104,3 @@ class CaffeAlexNet(nn.Module):
         hidden = self.fc_relu(self.fc7(self.fc_relu(self.fc6(maps.flatten(1)))))
         logits: Tensor = self.last_norm(self.fc8(hidden))
         return logits
-
-
-def _convolution(
-    narrow: int, wide: int, kernel: int, stride: int, padding: int, norm: str
-) -> list[nn.Module]:
-    convolution = nn.Conv2d(narrow, wide, kernel, stride, padding)
-    norms = [] if norm == "none" else [norm_layer(norm, wide)]
-    return [convolution, *norms, nn.ReLU()]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from holdfast.models.classifier import Classifier
 from holdfast.models.config import ModelConfig
 from holdfast.models.initial import he_normal
-from holdfast.models.norms import logits_norm, norm_layer
-from holdfast.models.scaling import InputScaling
+from holdfast.models.norms import norm_layer
 from holdfast.models.zoo import check_dropout, check_width, registry, small_stem
 
 STAGES = (
@@ -24,7 +24,7 @@ FIRST, LAST = 32, 1280
 
 
 @registry.register("mobilenetv2")
-class MobileNetV2(nn.Module):
+class MobileNetV2(Classifier):
     """17 inverted residuals between two convolutions: 3.5 M parameters at 224×224×3 and 1000 classes.
 
     Input float32 (N, C, H, W), any size from 1; output logits (N, classes). ``width`` scales the channels to
@@ -41,10 +41,8 @@ class MobileNetV2(nn.Module):
         input_norm: bool = False,
         compress: str = "none",
     ) -> None:
-        super().__init__()
         norm, small = config.norm or "batch", small_stem(config.stem)
         before = _eights(FIRST * check_width(width))
-        self.scaling = InputScaling.of(config, compress, input_norm)
         layers: list[nn.Module] = [_convolution(config.in_channels, before, 3, 1 if small else 2, norm)]
         for number, (expansion, planes, count, step) in enumerate(STAGES):
             wide = _eights(planes * width)
@@ -54,17 +52,10 @@ class MobileNetV2(nn.Module):
                 before = wide
         last = _eights(LAST * max(1.0, width))
         layers.append(_convolution(before, last, 1, 1, norm))
-        self.features = nn.Sequential(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Dropout(check_dropout(dropout)), nn.Linear(last, config.classes))
-        self.last_norm = logits_norm(config.last_norm, config.classes)
+        features, pool = nn.Sequential(*layers), nn.AdaptiveAvgPool2d(1)
+        classifier = nn.Sequential(nn.Dropout(check_dropout(dropout)), nn.Linear(last, config.classes))
+        super().__init__(config, features, pool, classifier, input_norm=input_norm, compress=compress)
         he_normal(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W)."""
-        maps = self.avgpool(self.features(self.scaling(x)))
-        logits: Tensor = self.last_norm(self.classifier(maps.flatten(1)))
-        return logits
 
 
 class InvertedResidual(nn.Module):

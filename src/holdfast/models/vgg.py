@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
+from holdfast.models.classifier import Classifier, convolution
 from holdfast.models.config import ModelConfig
 from holdfast.models.initial import he_normal
-from holdfast.models.norms import logits_norm, norm_layer
-from holdfast.models.scaling import InputScaling
 from holdfast.models.zoo import check_dropout, check_size, refuse, registry, scaled
 
 PLANES = (64, 128, 256, 512, 512)
@@ -15,7 +14,7 @@ DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2,
 """Convolutions a stage; a 2×2 maximum ends each stage."""
 
 
-class VGG(nn.Module):
+class VGG(Classifier):
     """VGG with ``depth`` layers of weights; ``norm="batch"`` is the variant with batch normalisation.
 
     Input float32 (N, C, H, W), any size from 32; output logits (N, classes). Layer names are those of
@@ -32,24 +31,19 @@ class VGG(nn.Module):
         input_norm: bool = False,
         compress: str = "none",
     ) -> None:
-        super().__init__()
         refuse(config, "stem")
         check_size(config, 32)
         norm, share = config.norm or "none", check_dropout(dropout)
-        self.scaling = InputScaling.of(config, compress, input_norm)
         layers: list[nn.Module] = []
         before = config.in_channels
         for planes, count in zip(PLANES, DEPTHS[depth], strict=True):
             for _ in range(count):
                 wide = scaled(width, planes)
-                norms = [] if norm == "none" else [norm_layer(norm, wide)]
-                layers += [nn.Conv2d(before, wide, 3, padding=1), *norms, nn.ReLU()]
+                layers += convolution(before, wide, 3, 1, 1, norm)
                 before = wide
             layers.append(nn.MaxPool2d(2))
         hidden = scaled(width, 4096)
-        self.features = nn.Sequential(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(7)
-        self.classifier = nn.Sequential(
+        classifier = nn.Sequential(
             nn.Linear(before * 49, hidden),
             nn.ReLU(),
             nn.Dropout(share),
@@ -58,14 +52,9 @@ class VGG(nn.Module):
             nn.Dropout(share),
             nn.Linear(hidden, config.classes),
         )
-        self.last_norm = logits_norm(config.last_norm, config.classes)
+        features, pool = nn.Sequential(*layers), nn.AdaptiveAvgPool2d(7)
+        super().__init__(config, features, pool, classifier, input_norm=input_norm, compress=compress)
         he_normal(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W)."""
-        maps = self.avgpool(self.features(self.scaling(x)))
-        logits: Tensor = self.last_norm(self.classifier(maps.flatten(1)))
-        return logits
 
 
 def _family(depth: int) -> None:

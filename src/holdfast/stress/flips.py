@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -30,14 +31,14 @@ class Stratum(NamedTuple):
     bit: int | None
 
 
-class Faulty:
+class Faulty(ABC):
     """What all stressors that inject faults have in common."""
 
     judged_by: ClassVar[str] = "outcome"
 
+    @abstractmethod
     def draw(self, model: nn.Module, x: Tensor, generator: Generator) -> list[Fault]:
         """The faults of one trial."""
-        raise NotImplementedError
 
     def beside(
         self, faults: Sequence[Fault], model: nn.Module, x: Tensor, generator: Generator

@@ -8,6 +8,7 @@ operator itself.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +41,9 @@ class Integer(Layer):
         total = g.reduce("ReduceSum", g.cast(out, TensorProto.DOUBLE), [self.axis])
         return g.op("Add", total, self._expected(g, -1.0))
 
+    @abstractmethod
     def _expected(self, g: Builder, sign: float) -> str:
-        raise NotImplementedError
+        """``sign`` times Co5, exact, float64."""
 
 
 @dataclass
