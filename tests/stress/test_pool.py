@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from stress_support import FLIPS, lines, make_dying, make_net, make_sleeper, rat
 
 from holdfast.core.errors import StepError, UsageError
 from holdfast.stress import FGSM, BitFlips, Nothing
+from holdfast.stress.worker import context
 
 STRESSORS = [FLIPS, BitFlips(site="weight"), FGSM(eps=0.1), Nothing()]
 
@@ -37,7 +37,7 @@ def test_any_executor_gives_the_same_records(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
         found = run(tmp_path / "threads", stressors=STRESSORS, executor=threads, chunk=3, in_flight=2)
     assert stable(found) == truth
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+    with ProcessPoolExecutor(2, mp_context=context()) as processes:
         found = run(tmp_path / "processes", stressors=STRESSORS, executor=processes, chunk=7)
         assert stable(found) == truth
         # a module travels to the workers as well as a factory does
@@ -80,7 +80,7 @@ def test_a_model_that_cannot_travel_is_an_error(tmp_path: Path) -> None:
 def test_a_trial_that_kills_its_process_is_a_crash(tmp_path: Path) -> None:
     """Bit 30 of one channel makes a value huge, and Fragile dies of it; the others live."""
     flips = BitFlips(site="weight", bits=(30, 0, 1, 2, 3, 4, 5, 6), layers=("net.conv1",))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=context()) as pool:
         records = run(tmp_path, make_dying, [flips], trials=8, executor=pool, chunk=4, in_flight=1)
     by_outcome = Counter(line["outcome"] for line in lines(tmp_path))
     assert by_outcome["crash"] == 1
@@ -99,7 +99,7 @@ def test_a_trial_that_never_ends_is_a_hang(tmp_path: Path, workers: int) -> None
     options: dict[str, Any] = {"trials": 4, "chunk": 4, "limit_s": 2.0}
     with ExitStack() as stack:
         if workers:
-            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+            pool = ProcessPoolExecutor(workers, mp_context=context())
             options |= {"executor": stack.enter_context(pool), "in_flight": 1}
         records = run(tmp_path, make_sleeper, [flips], **options)
     outcomes = {line["outcome"]: line for line in lines(tmp_path)}
@@ -113,7 +113,7 @@ def test_a_trial_that_never_ends_is_a_hang(tmp_path: Path, workers: int) -> None
 @pytest.mark.slow
 def test_a_machine_on_which_everything_dies_is_blamed(tmp_path: Path) -> None:
     flips = BitFlips(site="weight", bits=(30,), layers=("net.conv1",))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=context()) as pool:
         with pytest.raises(StepError, match="deaths in a row"):
             run(tmp_path, make_dying, [flips], trials=16, executor=pool)
 

@@ -68,7 +68,7 @@ def weight_fault(tool: Any, layer: int, value: float) -> nn.Module:
 
 
 def test_it_sees_the_same_layers_through_the_protection(trained: nn.Module) -> None:
-    plain, protected = injector(trained), injector(protect(trained))
+    plain, protected = injector(trained), injector(protect(trained, plan=None))
     assert plain.get_total_layers() == protected.get_total_layers() == 20
     assert plain.get_output_size() == protected.get_output_size()
 
@@ -94,7 +94,7 @@ slow = pytest.mark.slow
 def test_whatever_does_harm_is_corrected(
     trained: nn.Module, images: Tensor, declare: Any, value: float
 ) -> None:
-    protected = protect(trained)
+    protected = protect(trained, plan=None)
     outcomes = {}
     for model in (trained, protected):
         tool, clean = injector(model), model(images)

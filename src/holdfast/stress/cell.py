@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from holdfast.stress.trial import Line
-from holdfast.stress.worker import Chunk, Setup, run_chunk
+from holdfast.stress.worker import Chunk, Setup, context, run_chunk
 
 
 class ProcessDiedError(Exception):
@@ -44,10 +43,9 @@ class Cell:
         self._process = self._connection = None
 
     def _start(self) -> None:
-        # Forked copies of a process that has used OpenMP threads may hang.
-        context = get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
+        processes = context()
+        self._connection, theirs = processes.Pipe()
+        self._process = processes.Process(target=_serve, args=(theirs, self._setup), daemon=True)
         self._process.start()
         theirs.close()
         self._answer(None)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from itertools import chain
-from multiprocessing import get_context
 
 from holdfast.core.errors import HoldfastError, StepError
 from holdfast.stress.cell import Cell, ProcessDiedError
 from holdfast.stress.trial import Line
-from holdfast.stress.worker import Chunk, Setup, run_chunk
+from holdfast.stress.worker import Chunk, Setup, context, run_chunk
 
 ATTEMPTS = 2
 """How often a trial may kill its process before it counts as a crash: the first death may be an accident."""
@@ -122,5 +121,4 @@ class Scheduler:
 
 
 def _process_pool(workers: int) -> ProcessPoolExecutor:
-    # Forked copies of a process that has used OpenMP threads may hang.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(workers, mp_context=context())

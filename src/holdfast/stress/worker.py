@@ -10,11 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from typing import Any
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from typing import TYPE_CHECKING, Any
 
 from holdfast.core.protocols import Stressor
 from holdfast.stress.trial import Laboratory, Line, laboratory
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,19 @@ class Setup:
         """Pickle model and data (or their factories) and stressors. Raises what pickling raises."""
         payload = pickle.dumps((model, data, stressors, batch_size, seed))
         return cls(payload, hashlib.sha256(payload).hexdigest(), limit_s)
+
+
+def context() -> SpawnContext | ForkServerContext:
+    """How worker processes start: forked, where there is such a thing, off a server that has only imported.
+
+    A copy of this process itself may hang, since it may have used OpenMP threads; one that starts from
+    nothing takes seconds to import torch.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    server = get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    return server
 
 
 # One laboratory a thread: hooks on a model shared by threads would strike each other's trials.
