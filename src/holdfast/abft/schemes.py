@@ -95,9 +95,9 @@ def full(
     """FC: Co1 and Co2 correct a row or a column, with Co5, Co6 and Co7 even where one of them is damaged.
 
     Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result; else, where one
-    column does, Co2 corrects it, if Co5 agrees. Co1 alone is off (Co2 is damaged, or comes from the same
-    damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off (Co1 is damaged, or comes from
-    the same damaged W): Co5 and Co6 locate the column, Co2 corrects it.
+    column does, Co2 corrects it, if Co5 agrees (and Co1, where only one row is off). Co1 alone is off (Co2 is
+    damaged, or comes from the same damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off
+    (Co1 is damaged, or comes from the same damaged W): Co5 and Co6 locate the column, Co2 corrects it.
 
     DAMAGED is what no error of the output can make: Co1 and Co2 are right, Co5 is not (Co5 hit); a single one
     of Co1 or of Co2 is off and nothing else (that one hit); Co1 alone and Co5 are off, Co7 is not (Cd1 hit);
@@ -128,6 +128,8 @@ def full(
     by_column = torch.where(in_column, (co2 - _others(blocks, in_column, (1,)))[:, None], blocks)
     fits = ~off(co5 - by_column.sum((0, 1)), 2 * tau.t5)
     one_column, column_by_coc = one_column & ~one_row & fits, column_by_coc & fits
+    # A single row may be off by errors in its other channels, each too small for Co1: no column then.
+    one_column &= (rows > 1) | ~off(co1 - by_column.sum(0), tau.t1 + tau.t5).any(0)
 
     in_row &= one_row | row_by_coc
     in_column &= one_column | column_by_coc
