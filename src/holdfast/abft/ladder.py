@@ -2,7 +2,7 @@
 
     input as it was?  no: Cd1 damaged → discard it; D damaged → restore it from Cd1, compute again
     CoC → RC → ClC → FC        each only for positions that the ones before left off
-    weights as they were?  no: reload them; checksums of weights not theirs? renew them
+    weights as they were?  no: reload them, compute again; checksums of weights not theirs? renew them
     Co5 anew                   it may be what was hit
     compute the layer again, TRIES times at most
     FaultError
@@ -159,7 +159,7 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
             if not {"RC", "ClC", "FC"} & set(trail):
                 return True
             reloaded = _weights_repaired(call, trail)
-            if call.sound():
+            if not (reloaded and again) and call.sound():
                 return True
     reloaded = _weights_repaired(call, trail) or reloaded
     call.expect(call.cd1)
