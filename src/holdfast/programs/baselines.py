@@ -53,27 +53,6 @@ def compiled(model: nn.Module, x: Tensor) -> nn.Module:
     return network
 
 
-def forward(self, x: Tensor) -> Tensor:
-    """The network's output."""
-    with torch.inference_mode(False), torch.no_grad():
-        result: Tensor = self.network(x)
-    return result
-
-
-def compiled(model: nn.Module, x: Tensor) -> nn.Module:
-    """``model`` by torch.compile with freezing (norms folded, epilogues fused), compiled for ``x``.
-
-    Needs a C++ compiler; raises what the compiler raises.
-    """
-    import torch._inductor.config as inductor
-
-    with inductor.patch(freezing=True):
-        network = Frozen(torch.compile(copy.deepcopy(model).eval()))  # type: ignore[arg-type]
-        for _ in range(2):
-            network(x)
-    return network
-
-
 def forward(model: nn.Module, x: Tensor) -> Forward:
     """A call of ``model`` on ``x`` without gradients."""
 
