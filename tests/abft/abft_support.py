@@ -110,7 +110,7 @@ def taus(protected: Protected, x: Tensor, out: Tensor) -> Thresholds:
     stats = batch_sum(layer.arrange(x)[0])[1]
     dtype = rounding_dtype(x, out)
     d = layer.canonical(x)
-    return thresholds(layer.scale, layer.scale_by_m, layer.weight(), layer.bias, d, stats, dtype)
+    return thresholds(layer.scale, layer.scale_by_m, d, stats, dtype)
 
 
 def bound(tau: Thresholds, clean: Tensor) -> Tensor:

@@ -77,8 +77,6 @@ class LayerCall:
         tau = thresholds(
             layer.scale,
             layer.scale_by_m,
-            layer.weight(),
-            layer.bias,
             self.d,
             self.stats,
             rounding_dtype(self.x, self.out),

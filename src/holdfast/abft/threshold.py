@@ -37,8 +37,7 @@ image n that of the single image D_n; weighting by m is a layer with the kernels
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, sqrt
 from typing import NamedTuple
 
@@ -50,7 +49,15 @@ from holdfast.kernels import BatchStats
 
 SIGMAS = 8.0
 _FLOAT64_ROUNDOFF = 2.0**-53
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18  # numbers that are widened at once: they stay in the cache
+
+
+class Kernels(NamedTuple):
+    """Ω, β and the one-sided |μ| of each kernel as a layer of its own, (M,) float64."""
+
+    kernels: Tensor
+    bias: Tensor
+    one_sided: Tensor
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class WeightScale:
 
     ``products`` K, ``outputs`` M; ``kernels`` Ω, ``bias`` β, ``one_sided`` Σ |μ_m| over the
     kernels with |μ| > σ. ``inside``: patches hold no element twice (zero padding), so Σ D² bounds them.
+    ``each``: the same of every kernel alone.
     """
 
     products: int
@@ -67,6 +75,7 @@ class WeightScale:
     bias: float
     one_sided: float
     inside: bool = True
+    each: Kernels | None = field(default=None, compare=False, repr=False)
 
 
 def weight_scale(
@@ -78,20 +87,18 @@ def weight_scale(
     squares, sums, steady = (factor * row for row in _rows(weight))
     squares = squares * factor
     grouped = kernel_sum(weight, groups, weighted).reshape(groups, -1)
-    whole = _omega(grouped.square().sum(), grouped.sum())
+    together = float(_omega(grouped.square().sum(), grouped.sum()))
     if groups > 1:
         # Of grouped kernels either the groups or their sum over all m may be the worse.
-        each = sum(float(_omega(row.square().sum(), row.sum())) for row in grouped)
-        kernels = weight.detach().to(torch.float64).flatten(1)
-        together = max(each, float(_omega((factor @ kernels).square().sum(), factor @ kernels.sum(1))))
-    else:
-        together = float(whole)
-    apart = float(_omega(squares, sums).sum())
-    added = 0.0
+        each = float(_omega(grouped.square().sum(1), grouped.sum(1)).sum())
+        whole = grouped.sum(0)
+        together = max(each, float(_omega(whole.square().sum(), whole.sum())))
+    omega = _omega(squares, sums)
+    apart, added = float(omega.sum()), 0.0
+    offsets = torch.zeros_like(omega) if bias is None else bias.detach().to(torch.float64) * factor
     if bias is not None:
-        wide = bias.detach().to(torch.float64) * factor
         alike = together / apart if apart else float(outputs)
-        added = sqrt(products * float(wide.square().sum() * (1 + alike) + wide.sum().square()))
+        added = sqrt(products * float(offsets.square().sum() * (1 + alike) + offsets.sum().square()))
     return WeightScale(
         products=products,
         outputs=outputs,
@@ -99,21 +106,22 @@ def weight_scale(
         bias=added,
         one_sided=float(steady.sum()),
         inside=inside,
+        each=Kernels((2 * omega).sqrt(), sqrt(3 * products) * offsets.abs(), steady),
     )
 
 
 def _rows(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Σ w², Σ w and |μ| where |μ| > σ (else 0) of each kernel, (M,) float64; some kernels at a time."""
-    chunks = list(_row_chunks(weight))
-    return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))  # type: ignore[return-value]
-
-
-def _row_chunks(weight: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     flat = weight.detach().flatten(1)
+    squares, sums = [], []
     for chunk in torch.split(flat, max(1, _CHUNK // max(1, flat.shape[1]))):
         wide = chunk.to(torch.float64)
-        mean, spread = wide.mean(1).abs(), wide.std(1, correction=0)
-        yield wide.square().sum(1), wide.sum(1), torch.where(mean > spread, mean, 0.0)
+        sums.append(wide.sum(1))
+        squares.append(torch.linalg.vecdot(wide, wide))
+    square, total = torch.cat(squares), torch.cat(sums)
+    mean = total.abs() / flat.shape[1]
+    spread = (square / flat.shape[1] - mean.square()).clamp(min=0.0).sqrt()
+    return square, total, torch.where(mean > spread, mean, 0.0)
 
 
 def _omega(squares: Tensor, sums: Tensor) -> Tensor:
@@ -126,26 +134,54 @@ def analytic(scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype) 
 
     The dtype is the coarsest that the layer computes in. Fault-free outputs of finite inputs stay below.
     """
-    return _tau(scale, stats, n, dtype, n, n * scale.outputs)
+    return _Share.of(scale, stats, n, dtype, n, n * scale.outputs).tau(scale)
 
 
-def _tau(
-    scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype, alike: float, blocks: float
-) -> float:
-    """The formula; ``alike``: how often the bias enters, ``blocks``: how often a block, by their weights."""
-    unit, tiny = ROUNDOFF[dtype], _TINY[dtype]
-    k, m = scale.products, scale.outputs
-    all_squares, total_squares = (stats.sum_squares, stats.total_squares) if scale.inside else (inf, inf)
-    apart = min(k * n * stats.max_abs * stats.max_abs, all_squares)
-    together = min(k * stats.total_max_abs * stats.total_max_abs, total_squares)
-    ratio = _FLOAT64_ROUNDOFF / unit
-    checking = sqrt(1 + ratio * ratio * (n * m / k + n + m))
-    deviations = sqrt(apart + together) * scale.kernels + alike * scale.bias
-    random = SIGMAS * unit / sqrt(3) * checking * deviations
-    together_steady = sqrt(k) * scale.one_sided * sqrt(n * apart)
-    steady = (unit + _FLOAT64_ROUNDOFF) * (2 / 3) * k * together_steady
-    sums = _FLOAT64_ROUNDOFF * (n + m) * (together_steady + alike * sqrt(m / k) * scale.bias)
-    return random + steady + sums + blocks * k * tiny
+class _Share(NamedTuple):
+    """τ = a Ω + b β + c Σ|μ| + d: what the input and the dtype have to do with it."""
+
+    a: float
+    b: float
+    c: float
+    d: float
+
+    @classmethod
+    def of(
+        cls,
+        scale: WeightScale,
+        stats: BatchStats,
+        n: int,
+        dtype: torch.dtype,
+        alike: float,
+        blocks: float,
+        single: bool = False,
+    ) -> _Share:
+        """``alike``: how often the bias enters, ``blocks``: how often a block, by their weights.
+
+        ``single``: for one kernel of ``scale``.
+        """
+        unit, tiny = ROUNDOFF[dtype], _TINY[dtype]
+        k, m = scale.products, 1 if single else scale.outputs
+        all_squares, total_squares = (stats.sum_squares, stats.total_squares) if scale.inside else (inf, inf)
+        apart = min(k * n * stats.max_abs * stats.max_abs, all_squares)
+        together = min(k * stats.total_max_abs * stats.total_max_abs, total_squares)
+        ratio = _FLOAT64_ROUNDOFF / unit
+        random = SIGMAS * unit / sqrt(3) * sqrt(1 + ratio * ratio * (n * m / k + n + m))
+        sums = _FLOAT64_ROUNDOFF * (n + m)
+        return cls(
+            random * sqrt(apart + together),
+            alike * (random + sums * sqrt(m / k)),
+            sqrt(k * n * apart) * ((unit + _FLOAT64_ROUNDOFF) * (2 / 3) * k + sums),
+            blocks * k * tiny,
+        )
+
+    def tau(self, scale: WeightScale) -> float:
+        """τ of the whole layer."""
+        return self.a * scale.kernels + self.b * scale.bias + self.c * scale.one_sided + self.d
+
+    def taus(self, each: Kernels) -> Tensor:
+        """τ (M, 1) of every kernel alone."""
+        return (self.a * each.kernels + self.b * each.bias + self.c * each.one_sided + self.d)[:, None]
 
 
 class Thresholds(NamedTuple):
@@ -165,51 +201,51 @@ class Thresholds(NamedTuple):
 
 
 def thresholds(
-    plain: WeightScale,
-    by_m: WeightScale,
-    weight: Tensor,
-    bias: Tensor | None,
-    d: Tensor,
-    stats: BatchStats,
-    dtype: torch.dtype,
+    plain: WeightScale, by_m: WeightScale, d: Tensor, stats: BatchStats, dtype: torch.dtype
 ) -> Thresholds:
-    """τ1 … τ7 of one call: ``plain`` and ``by_m`` (weighted) scales, ``weight`` (M, ...), ``d`` (N, ...).
+    """τ1 … τ7 of one call: ``plain`` and ``by_m`` (weighted) scales of ``weight_scale``, ``d`` (N, ...).
 
-    ``stats`` are those of ``d``. Slower than ``analytic``: for use after a fault.
+    ``stats`` are those of ``d``. Reads ``d`` where it holds more than one image: for use after a fault.
     """
-    n, k = d.shape[0], plain.products
-    images = [_image_stats(image) for image in d.detach()]
-    heavy = _weighted_stats(d, images)
-    m = plain.outputs
+    assert plain.each is not None
+    n, m = d.shape[0], plain.outputs
+    images = _image_stats(d, stats)
+    heavy = _weighted_stats(images)
     counts, counts_m = n * (n + 1) / 2, m * (m + 1) / 2
-    squares, sums, steady = (row.tolist() for row in _rows(weight))
-    offsets = [0.0] * len(squares) if bias is None else bias.detach().to(torch.float64).tolist()
-    kernels = [
-        WeightScale(k, 1, sqrt(2 * (s + t * t / 2)), sqrt(3 * k) * abs(b), u, plain.inside)
-        for s, t, u, b in zip(squares, sums, steady, offsets, strict=True)
-    ]
 
-    def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64)[:, None]
+    def of_images(scale: WeightScale, blocks: float) -> Tensor:
+        taus = [_Share.of(scale, each, 1, dtype, 1, blocks).tau(scale) for each in images]
+        return torch.tensor(taus, dtype=torch.float64)[:, None]
+
+    def of_batch(scale: WeightScale, about: BatchStats, count: float, blocks: float) -> float:
+        return _Share.of(scale, about, n, dtype, count, blocks).tau(scale)
 
     return Thresholds(
-        column([_tau(each, stats, n, dtype, n, n) for each in kernels]),
-        column([_tau(plain, each, 1, dtype, 1, m) for each in images]),
-        column([_tau(each, heavy, n, dtype, counts, counts) for each in kernels]),
-        column([_tau(by_m, each, 1, dtype, 1, counts_m) for each in images]),
-        _tau(plain, stats, n, dtype, n, n * m),
-        _tau(by_m, stats, n, dtype, n, n * counts_m),
-        _tau(plain, heavy, n, dtype, counts, counts * m),
+        _Share.of(plain, stats, n, dtype, n, n, single=True).taus(plain.each),
+        of_images(plain, m),
+        _Share.of(plain, heavy, n, dtype, counts, counts, single=True).taus(plain.each),
+        of_images(by_m, counts_m),
+        of_batch(plain, stats, n, n * m),
+        of_batch(by_m, stats, n, n * counts_m),
+        of_batch(plain, heavy, counts, counts * m),
     )
 
 
-def _image_stats(image: Tensor) -> BatchStats:
-    wide = image.to(torch.float64)
-    largest, squares = float(wide.abs().max()), float(wide.square().sum())
-    return BatchStats(largest, squares, largest, squares)
+def _image_stats(d: Tensor, stats: BatchStats) -> list[BatchStats]:
+    """Statistics of each image as a batch of its own."""
+    if len(d) == 1:
+        return [BatchStats(stats.max_abs, stats.sum_squares, stats.max_abs, stats.sum_squares)]
+    found = []
+    for image in d.detach() if d.is_contiguous() else d.detach().movedim(1, -1):
+        least, most = (float(each) for each in image.aminmax())
+        largest = max(abs(least), abs(most))
+        narrow = image.dtype is torch.float32 and 1e-12 < largest < 1e12  # squares stay in its range
+        squares = float(torch.linalg.vector_norm(image, dtype=None if narrow else torch.float64)) ** 2
+        found.append(BatchStats(largest, squares, largest, squares))
+    return found
 
 
-def _weighted_stats(d: Tensor, images: list[BatchStats]) -> BatchStats:
+def _weighted_stats(images: list[BatchStats]) -> BatchStats:
     """Statistics of the batch n D_n; those of its sum by the triangle inequality."""
     largest = max(i * each.max_abs for i, each in enumerate(images, 1))
     squares = sum(i * i * each.sum_squares for i, each in enumerate(images, 1))

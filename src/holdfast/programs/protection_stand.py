@@ -58,8 +58,6 @@ class Stand:
         self.tau: Thresholds = thresholds(
             self.wrapper.scale,
             self.wrapper.scale_by_m,
-            self.wrapper.weight(),
-            self.wrapper.bias,
             self.d,
             stats,
             rounding_dtype(self.x, out),

@@ -158,8 +158,7 @@ class FusedCall:
     def thresholds(self) -> Thresholds:
         """All thresholds of this call."""
         layer = self.layer
-        weight, bias = layer.source()
-        tau = thresholds(layer.scale, layer.scale_by_m, weight, bias, self.d, self.stats, torch.float32)
+        tau = thresholds(layer.scale, layer.scale_by_m, self.d, self.stats, torch.float32)
         return tau.times(layer.protected.factor)
 
     def read(self, positions: Tensor) -> Tensor:
