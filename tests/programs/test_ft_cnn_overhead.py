@@ -1,35 +1,77 @@
 """The overhead program: every comparison is there, correct before it is timed, and says how it was made."""
 
-import numpy as np
+from concurrent.futures import Future
+from time import sleep
+
 import pytest
 import torch
 from torch import nn
 
+from holdfast import protect
 from holdfast.core.errors import DataError
 from holdfast.core.result import read_records
+from holdfast.kernels import native
 from holdfast.programs import overhead, overhead_pairs
-from holdfast.programs.baselines import fastest_eager
+from holdfast.programs.baselines import fastest_eager, forward
+from holdfast.programs.rounds import time_rounds
+from holdfast.programs.strikes import PATTERNS, struck
 
 BASELINES = ["checks off", "fastest eager"]
+GRID = {
+    "models": ["cnn"],
+    "batches": [2],
+    "baselines": BASELINES,
+    "errors": ["block", "row", "column"],
+    "error_batches": [2],
+    "compile_batches": [],
+    "scheme_batches": [2],
+    "schemes_everywhere": ["cnn"],
+    "plans_of": ["cnn"],
+    "size": 16,
+    "pairs": 4,
+    "least": 4,
+    "budget_s": 0,
+    "limit_s": 1000,
+    "processes": 2,
+    "seed": 0,
+}
+HERE = {**GRID, "batches": [1], "processes": 1}
+LIMITS = overhead_pairs.Limits(1, 1, 0, 1000)
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """A small model, two batches, two processes."""
+    """A small model in two processes."""
     out = tmp_path_factory.mktemp("overhead")
-    overhead.run(
-        out,
-        models=["cnn"],
-        batches=[1, 2],
-        baselines=BASELINES,
-        errors=["block", "row", "column"],
-        scheme_batches=[2],
-        size=16,
-        pairs=4,
-        processes=2,
-        seed=0,
-    )
+    overhead.run(out, **GRID)
     return read_records(out / "records.jsonl")
+
+
+class Inline:
+    """In place of a pool of processes: runs in this one."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        pass
+
+    def submit(self, call, *args):
+        done = Future()
+        try:
+            done.set_result(call(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """No process is started."""
+    monkeypatch.setattr(overhead, "ProcessPoolExecutor", Inline)
 
 
 def test_every_comparison_has_one_record(records):
@@ -38,12 +80,8 @@ def test_every_comparison_has_one_record(records):
         for r in records
         if r.metric == "overhead"
     ]
-    wanted = {
-        (batch, error, baseline)
-        for batch in (1, 2)
-        for error in ("none", "block", "row", "column")
-        for baseline in (BASELINES if error == "none" else ["error-free", "fastest eager"])
-    }
+    wanted = {(2, "none", baseline) for baseline in BASELINES}
+    wanted |= {(2, e, b) for e in ("block", "row", "column") for b in ("error-free", "fastest eager")}
     assert len(found) == len(wanted)
     assert set(found) == wanted
 
@@ -62,6 +100,50 @@ def test_every_scheme_is_timed_at_the_batch_asked_for(records):
     }
 
 
+def test_what_was_not_run_has_a_record_that_says_why(tmp_path, here):
+    overhead.run(tmp_path, **{**HERE, "limit_s": 0})
+    records = read_records(tmp_path / "records.jsonl")
+    assert {(r.labels["error"], r.labels["baseline"]) for r in records} == {("none", b) for b in BASELINES}
+    assert all(r.value is None and r.interval is None for r in records)
+    assert all(r.message.startswith("would take about") for r in records)
+
+    job = overhead_pairs.Job("cnn", 2, 16, ("fastest eager", "compiled"), (), compile=False, schemes=("one",))
+    series = overhead_pairs.measure(job, LIMITS, 0)
+    left_out = [s for s in series if s.reason]
+    assert {s.labels["baseline"] for s in left_out if s.metric == "overhead"} == {"compiled"}
+    schemes = {s.labels["scheme"] for s in left_out if s.metric == "scheme_time"}
+    assert schemes == {"CoC", "RC", "ClC", "FC", "workflow"}
+    assert not any(s.ratios.size for s in left_out)
+
+
+def test_a_cell_that_fails_leaves_the_others_alone(tmp_path, here):
+    overhead.run(tmp_path, **{**HERE, "models": ["nobody", "cnn"]})
+    records = read_records(tmp_path / "records.jsonl")
+    failed = [r for r in records if r.labels["model"] == "nobody"]
+    assert len(failed) == len(BASELINES)
+    assert all(r.value is None and r.status == "failed" and "nobody" in r.message for r in failed)
+    assert all(r.value is not None for r in records if r.labels["model"] == "cnn")
+
+
+def test_finished_cells_are_not_measured_again(tmp_path, here, monkeypatch):
+    overhead.run(tmp_path, **HERE)
+    first = read_records(tmp_path / "records.jsonl")
+    monkeypatch.setattr(overhead, "ProcessPoolExecutor", None)
+    overhead.run(tmp_path, **HERE)
+    again = read_records(tmp_path / "records.jsonl")
+    assert [(r.value, r.labels) for r in again] == [(r.value, r.labels) for r in first]
+    with pytest.raises(TypeError):  # other pairs are another cell
+        overhead.run(tmp_path, **{**HERE, "pairs": 5})
+
+
+def test_rounds_stop_at_the_budget_but_not_before_the_least():
+    calls = {"a": lambda: sleep(0.002), "b": lambda: None}
+    times = time_rounds(calls, least=3, most=50, budget_s=0)
+    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+    assert times["a"].min() >= 2 > times["b"].min()
+    assert len(time_rounds(calls, least=1, most=4, budget_s=60)["b"]) == 4
+
+
 def test_records_say_how_they_were_measured(records):
     assert {r.value for r in records if r.metric == "rule_kept"} == {100.0}
     for record in (r for r in records if r.metric != "rule_kept"):
@@ -72,6 +154,7 @@ def test_records_say_how_they_were_measured(records):
         assert record.labels["allocator"] == "glibc, memory kept"
         assert record.labels["threads"] >= 1
     assert {r.labels["pairs"] for r in records if r.metric == "overhead"} == {4}
+    assert all(r.labels["baseline_ms"] > 0 and r.labels["ms"] > 0 for r in records if r.metric == "overhead")
 
 
 class Joined(nn.Module):
@@ -106,7 +189,7 @@ def test_a_model_that_answers_differently_is_not_timed(monkeypatch):
     monkeypatch.setattr(overhead_pairs, "fastest_eager", lambda model, x: (Wrong(model), "channels_first"))
     job = overhead_pairs.Job("cnn", 1, 16, ("fastest eager",), ())
     with pytest.raises(DataError, match=r"outputs .* apart"):
-        overhead_pairs.measure(job, 1, False, 0)
+        overhead_pairs.measure(job, LIMITS, 0)
 
 
 class Wrong(nn.Module):
@@ -120,11 +203,36 @@ class Wrong(nn.Module):
         return 2 * self.model(x)
 
 
-def test_errors_strike_every_layer_in_turn():
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_errors_strike_every_layer_in_turn_on_the_path_that_computes(fuse, pattern):
     torch.manual_seed(0)
-    protected = overhead_pairs.protect(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, 4)))
-    call = overhead_pairs._struck(protected, torch.randn(2, 2, 6, 6), "row", 0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4))
+    protected, x = protect(model.eval(), fuse=fuse, plan=None), torch.randn(2, 2, 6, 6)
+    quiet = forward(protected, x)
+    clean = [quiet() for _ in range(3)][-1]
+    call = struck(protected, quiet, pattern, 0)
     for _ in range(4):
-        call()
-    assert sorted(event.layer for event in protected.events) == ["0", "0", "2", "2"]
-    assert np.all([event.corrected for event in protected.events])
+        assert torch.allclose(call(), clean, atol=1e-4)
+    assert sorted(event.layer for event in protected.events) == ["0", "0", "3", "3"]
+    assert all(event.corrected for event in protected.events)
+    protected.clear_events()
+    assert torch.equal(quiet(), clean)
+    assert not protected.events
+
+
+def test_a_struck_layer_stays_on_the_fast_path():
+    if native.load() is None:
+        pytest.skip("the native core is not there")
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3)).eval()
+    protected, x = protect(model, plan=None), torch.randn(2, 2, 6, 6)
+    quiet = forward(protected, x)
+    quiet()
+    quiet()
+    by_module = []
+    for layer in protected.layers():
+        site = layer.fault_site
+        site.forward = lambda *a, site=site: by_module.append(1) or type(site).forward(site, *a)
+    struck(protected, quiet, "block", 0)()
+    assert len(protected.events) == 1
+    assert not by_module

@@ -64,6 +64,8 @@ TINY = {
     "batches": [1],
     "baselines": ["fastest eager"],
     "errors": ["row"],
+    "error_batches": [1],
+    "schemes_everywhere": ["cnn"],
     "size": 16,
     "pairs": 2,
     "processes": 1,

@@ -27,22 +27,42 @@ RUNGS = {
 }
 Key = tuple[str, str]
 """Scheme, and "every" position or "one"."""
+KEYS: tuple[Key, ...] = (
+    ("CoC-D", "every"),
+    *((scheme, positions) for scheme in RUNGS for positions in ("one", "every")),
+)
+RATIOS: tuple[tuple[str, str], ...] = (
+    *((scheme, "FC") for scheme in ("CoC-D", "CoC", "RC", "ClC")),
+    ("CoC-D", "CoC"),
+    ("workflow", "all alone"),
+)
+"""The schemes whose times are set in relation: (of, to)."""
+LEAST = 2
 
 
 def scheme_ratios(
-    protected: Protected, model: Callable[[], Tensor], x: Tensor, repeats: int
+    protected: Protected,
+    model: Callable[[], Tensor],
+    x: Tensor,
+    positions: tuple[str, ...],
+    most: int,
+    budget_s: float,
 ) -> dict[Key, NDArray[np.float64]]:
-    """Time of each scheme summed over all layers, over the time of ``model``, ``repeats`` times in turn.
+    """Time of each scheme summed over all layers, over the time of ``model``: ratios (rounds,).
 
-    CoC-D looks at every position; the others look at every position of the fault-free output, as the paper
-    times them, or at the one position where a fault may be, which is what an error costs here.
+    CoC-D looks at every position; the others at the ``positions``: "every" one of the fault-free output, as
+    the paper times them, or the "one" where a fault may be, which is what an error costs here. ``LEAST``
+    rounds and up to ``most`` while ``budget_s`` lasts; nothing without positions.
     """
     ratios: dict[Key, list[float]] = defaultdict(list)
-    for _ in range(repeats + 1):
+    begun = perf_counter()
+    for number in range(1 + most if positions else 0):  # the first round warms up
+        if number > LEAST and perf_counter() - begun > budget_s:
+            break
         totals: dict[Key, float] = defaultdict(float)
 
         def timer(layer: ProtectedLayer, d: Tensor, out: Tensor, totals: dict[Key, float] = totals) -> None:
-            for key, seconds in _layer_times(layer, d, out):
+            for key, seconds in _layer_times(layer, d, out, positions):
                 totals[key] += seconds
 
         start = perf_counter()
@@ -52,24 +72,23 @@ def scheme_ratios(
             protected(x)
         for key, seconds in totals.items():
             ratios[key].append(seconds / took)
-    # The first round warms up.
     return {key: np.array(values[1:]) for key, values in ratios.items()}
 
 
 def compared(ratios: dict[Key, NDArray[np.float64]]) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Times at every position over each other: what the slides say of which scheme is the dearer one."""
+    """``RATIOS`` of the times at every position: what the slides say of which scheme is the dearer one.
+
+    "Workflow" is CoC-D and all rungs in turn, "all alone" the sum of the schemes one by one.
+    """
     times = {scheme: values for (scheme, positions), values in ratios.items() if positions == "every"}
-    pairs = {(of, "FC"): times[of] / times["FC"] for of in ("CoC-D", "CoC", "RC", "ClC")}
-    alone = sum(times[scheme] for scheme in ("CoC-D", "CoC", "RC", "ClC", "FC"))
-    together = times["CoC-D"] + times["workflow"]
-    return {
-        **pairs,
-        ("CoC-D", "CoC"): times["CoC-D"] / times["CoC"],
-        ("workflow", "all alone"): together / alone,
-    }
+    times["all alone"] = np.sum([times[scheme] for scheme in ("CoC-D", "CoC", "RC", "ClC", "FC")], axis=0)
+    times["workflow"] = times["CoC-D"] + times["workflow"]
+    return {(of, to): times[of] / times[to] for of, to in RATIOS}
 
 
-def _layer_times(layer: ProtectedLayer, d: Tensor, out: Tensor) -> list[tuple[Key, float]]:
+def _layer_times(
+    layer: ProtectedLayer, d: Tensor, out: Tensor, wanted: tuple[str, ...]
+) -> list[tuple[Key, float]]:
     start = perf_counter()
     values, channels_last = layer.arrange(d)
     total, stats = batch_sum(values)
@@ -78,11 +97,12 @@ def _layer_times(layer: ProtectedLayer, d: Tensor, out: Tensor) -> list[tuple[Ke
     times: list[tuple[Key, float]] = [(("CoC-D", "every"), perf_counter() - start)]
     cd1 = total.movedim(-1, 0) if channels_last else total
     everywhere = torch.arange(len(expected))
+    places = {"every": everywhere, "one": everywhere[len(expected) // 2 :][:1]}
     guard = Guard("correct")
     for scheme, rungs in RUNGS.items():
-        for name, positions in (("every", everywhere), ("one", everywhere[len(expected) // 2 :][:1])):
+        for name in wanted:
             call = LayerCall(layer, d, out, cd1, expected, stats, 1.0)
             start = perf_counter()
-            correct(call, guard, positions, rungs)
+            correct(call, guard, places[name], rungs)
             times.append(((scheme, name), perf_counter() - start))
     return times
