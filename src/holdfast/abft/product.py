@@ -15,12 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from holdfast.abft.checksum import kernel_sum
 
+_Indices = NDArray[np.int64]
 CHUNK = 1 << 22
 """Numbers that are gathered at once (float64: 32 MiB), so that memory stays bounded on any layer."""
 
@@ -61,32 +64,32 @@ class Window:
         """
         if not self.size:
             return positions[:, None]
-        steps, none = [], prod(space)
-        coordinates = torch.unravel_index(positions, self.output_size(space))
+        steps = []  # in numpy, whose calls cost a third of torch's: V is small where time counts
+        coordinates = np.unravel_index(positions.numpy(), self.output_size(space))
         for i, at in enumerate(coordinates):
-            offsets = torch.arange(self.size[i]) * self.dilation[i]
+            offsets = np.arange(self.size[i]) * self.dilation[i]
             if self.transposed:
                 numerator = at[:, None] + self.padding[i][0] - offsets
-                index = numerator.div(self.stride[i], rounding_mode="floor")
+                index = numerator // self.stride[i]
                 fits = (numerator % self.stride[i] == 0) & (index >= 0) & (index < space[i])
             else:
                 index = at[:, None] * self.stride[i] + offsets - self.padding[i][0]
                 index, fits = self._reflected(index, space[i], i)
             steps.append((index, fits))
-        flat, inside = torch.zeros(len(positions), 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool)
+        flat, inside = np.zeros((len(positions), 1), np.int64), np.ones((1, 1), np.bool_)
         for size, (index, fits) in zip(space, steps, strict=True):
-            flat = (flat[:, :, None] * size + index[:, None, :]).flatten(1)
-            inside = (inside[:, :, None] & fits[:, None, :]).flatten(1)
-        return torch.where(inside, flat, none)
+            flat = (flat[:, :, None] * size + index[:, None, :]).reshape(len(flat), -1)
+            inside = (inside[:, :, None] & fits[:, None, :]).reshape(len(fits), -1)
+        return torch.from_numpy(np.where(inside, flat, prod(space)))
 
-    def _reflected(self, index: Tensor, size: int, dimension: int) -> tuple[Tensor, Tensor]:
+    def _reflected(self, index: _Indices, size: int, dimension: int) -> tuple[_Indices, NDArray[np.bool_]]:
         """Where an ``index`` in the padding is read from, and whether it is read at all."""
         if self.mode == "zeros":
             return index, (index >= 0) & (index < size)
         before, after = self.padding[dimension]
         line = torch.arange(size, dtype=torch.float64)[None, None]
-        padded = functional.pad(line, (before, after), mode=self.mode)[0, 0].long()
-        return padded[index + before], torch.ones_like(index, dtype=torch.bool)
+        padded = functional.pad(line, (before, after), mode=self.mode)[0, 0].long().numpy()
+        return padded[index + before], np.ones_like(index, dtype=np.bool_)
 
 
 @dataclass
@@ -120,50 +123,55 @@ class Product:
         made = Product.of(self.weight, self.window, self.groups)
         return torch.equal(made.cw1, self.cw1) and torch.equal(made.cw2, self.cw2)
 
-    def by_kernels(self, d: Tensor, positions: Tensor) -> Tensor:
+    def by_kernels(self, d: Tensor, positions: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         """``d`` ⊗ W at ``positions`` (V,): Co1 of Cd1, Co3 of Cd2.
 
-        ``d`` (K, C, *space) of any float dtype; returns (K, M, V) in float64. Error: C·T roundings.
+        ``d`` (K, C, *space) of any float dtype; returns (K, M, V), computed in ``dtype``. Error: C·T
+        roundings.
         """
         weight = self.weight().detach()
-        m = weight.shape[0]
-        if self.groups > 1:
-            return self._contract(d, positions, weight.reshape(self.groups, m // self.groups, -1))
-        rows = weight.reshape(1, m, -1)
-        pieces = torch.split(rows, max(1, CHUNK // max(1, rows.shape[2])), 1)
-        return torch.cat([self._contract(d, positions, piece) for piece in pieces], 1)
+        kernels = weight.reshape(self.groups, -1, weight.shape[1], max(1, prod(self.window.size)))
+        if dtype is weight.dtype or self.groups > 1:
+            return self._contract(d, positions, kernels, dtype)
+        pieces = torch.split(kernels, max(1, CHUNK // max(1, weight[0].numel())), 1)
+        return torch.cat([self._contract(d, positions, piece, dtype) for piece in pieces], 1)
 
     def by_sums(self, d: Tensor, positions: Tensor, sums: Sequence[Tensor]) -> Tensor:
         """``d`` ⊗ each of ``sums`` (C, *kernel) at ``positions`` (V,): Co2, Co4 of D, Co5 … Co7 of Cd1, Cd2.
 
         ``d`` (K, C, *space); returns (K, len(sums), V) in float64. Error: C·T roundings.
         """
-        kernels = torch.stack([each.flatten() for each in sums])[None]
-        return self._contract(d, positions, kernels)
-
-    def _contract(self, d: Tensor, positions: Tensor, kernels: Tensor) -> Tensor:
-        """Σ_c Σ_t over ``kernels`` (G, M/G, C/G·T): gather the patches, multiply."""
-        count, channels, *space = d.shape
-        groups, each, _ = kernels.shape
         taps = max(1, prod(self.window.size))
-        # By taps, then channels: the order in which patches come when each tap gathers whole pixels.
-        kernels = kernels.to(torch.float64).reshape(groups, each, -1, taps).transpose(2, 3).flatten(2)
-        pixels = d.detach().reshape(count * channels, -1).t()
-        if len(positions) * taps > len(pixels):
+        kernels = torch.stack([each.reshape(-1, taps) for each in sums])[None]
+        return self._contract(d, positions, kernels, torch.float64)
+
+    def _contract(self, d: Tensor, positions: Tensor, kernels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Σ_c Σ_t over ``kernels`` (G, M/G, C/G, T): gather the patches, multiply."""
+        count, channels, *space = d.shape
+        groups, each, _, taps = kernels.shape
+        # Patches come by taps, then channels, as whole pixels; kernels in either order need no copy.
+        last = kernels.stride(2) == 1 or taps == 1
+        kernels = (kernels.transpose(2, 3) if last else kernels).flatten(2).to(dtype)
+        pixels = d.detach().reshape(count, channels, -1).movedim(1, -1)
+        missing_at = pixels.shape[1]
+        if len(positions) * taps > missing_at:
             pixels = pixels.contiguous()
-        pieces = [torch.zeros(count, groups * each, 0, dtype=torch.float64)]
+        pieces = []
         step = max(1, CHUNK // (count * channels * taps))
         for chunk in torch.split(positions, step):
             met = self.window.taps(space, chunk)
-            missing = met == len(pixels)
-            patches = pixels[met.where(~missing, 0)].to(torch.float64)  # (V, T, K·C)
-            if missing.any():
+            missing = met == missing_at
+            outside = bool(missing.any())
+            patches = pixels[:, met.where(~missing, 0) if outside else met].to(dtype)  # (K, V, T, C)
+            if outside:
                 patches.masked_fill_(missing[:, :, None], 0.0)
-            patches = patches.reshape(len(chunk), taps, count, groups, -1).permute(3, 2, 0, 1, 4)
-            out = patches.reshape(groups, count * len(chunk), -1) @ kernels.transpose(1, 2)
+            patches = patches.reshape(count, len(chunk), taps, groups, -1).movedim(3, 0)
+            if not last:
+                patches = patches.transpose(3, 4)
+            out = patches.reshape(groups, count * len(chunk), -1) @ kernels.mT
             out = out.reshape(groups, count, len(chunk), each).permute(1, 0, 3, 2)
             pieces.append(out.reshape(count, groups * each, len(chunk)))
-        return torch.cat(pieces, 2)
+        return torch.cat(pieces, 2) if len(pieces) != 1 else pieces[0]
 
 
 def every_position(window: Window, space: Sequence[int]) -> Tensor:
