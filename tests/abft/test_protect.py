@@ -116,6 +116,26 @@ def test_input_that_is_not_finite(net: Net, x: Tensor, value: float) -> None:
     assert recording.events[0].kind == "non-finite input"
 
 
+def test_an_event_of_a_run_that_was_repeated_is_told_once() -> None:
+    """The first layer fails whenever it runs; what the second one reads is hit once, beyond restoring."""
+    model = nn.Sequential(nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval()
+    protected, struck = protect(model, plan=None, fuse=False), list[int]()
+
+    def hit(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not struck:
+            args[0].detach()[:, 1, 3:6] += 7.0
+        struck.append(1)
+
+    layer_named(protected, "0").register_forward_hook(spoil(1e6, once=False))
+    layer_named(protected, "2").register_forward_pre_hook(hit)
+    x = torch.rand(3, 2, 9, 9)
+    with torch.inference_mode():
+        torch.testing.assert_close(protected(x), model(x), rtol=1e-5, atol=1e-6)
+    assert len(struck) == 2
+    assert sorted((event.layer, event.corrected) for event in protected.events) == [("0", True), ("2", True)]
+    assert [event.action for event in protected.events if event.layer == "2"] == ["rerun"]
+
+
 def test_training_mode_is_refused(net: Net, x: Tensor) -> None:
     protected = protect(net).train()
     with pytest.raises(UsageError, match=r"call \.eval\(\)"):

@@ -103,6 +103,24 @@ def test_many_bits_flipped_by_no_one_are_a_fault(model: nn.Module, tmp_path: Pat
     assert torch.equal(model[0].weight, pristine)
 
 
+def test_a_large_tensor_of_which_nothing_is_left_was_changed_behind_the_back_of_torch() -> None:
+    model = nn.Linear(16, 16)
+    keeper = Keeper(model)
+    model.weight.data[:4] *= 2
+    assert keeper.repair() == [WeightFault("weight", 64, True)]
+    model.weight.data *= 2
+    with pytest.raises(WeightsChanged, match=r"'weight'.*refresh.*load its weights again"):
+        keeper.repair()
+
+
+def test_a_file_that_is_lost_or_spoiled_repairs_nothing(model: nn.Module, tmp_path: Path) -> None:
+    keeper = keepers(model, "file", tmp_path)
+    damage(model[0].weight)
+    for spoil in (lambda file: file.write_bytes(b"spoiled"), Path.unlink):
+        spoil(tmp_path / "weights.safetensors")
+        assert keeper.repair() == [WeightFault("0.weight", None, False)]
+
+
 def test_files(model: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     Keeper(model, path)

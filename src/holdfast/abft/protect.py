@@ -81,14 +81,18 @@ class Protected(Transparent):
 
         They are checked from then on (``abft.functional``), and this call is made again.
         """
+        guard, met = self.guard, list[Event]()
         with _FINDING:
             if self.products is None:
+                told = len(guard.events)
                 with recording(self.fault_site) as found:
                     out = self._planned(*args, **kwargs)
+                met = guard.events[told:]
                 self._attach(found)
                 if not self.products:
                     return out
-        return self._planned(*args, **kwargs)
+        with guard.told_once(met):
+            return self._planned(*args, **kwargs)
 
     def _attach(self, found: Found) -> None:
         attached = attach(self.fault_site, self.guard, self.keeper, found=found)
@@ -204,6 +208,8 @@ class Protected(Transparent):
             return self._twice(*args, **kwargs)
 
     def _twice(self, *args: Any, **kwargs: Any) -> Any:
+        guard = self.guard
+        told = len(guard.events)
         try:
             return self._run(*args, **kwargs)
         except InputDamaged as error:
@@ -216,11 +222,12 @@ class Protected(Transparent):
                     remedy="call the model again with a fresh copy of the input",
                 ) from error
             self.keeper.repair()  # the map may come from a weight, as a position embedding does
-            out = self._run(*args, **kwargs)
-            event, events = error.event, self.guard.events
-            for index, each in enumerate(events):
-                if each is event:
-                    events[index] = replace(each, action="rerun", scheme="model run again", corrected=True)
+            with guard.told_once(guard.events[told:]):
+                out = self._run(*args, **kwargs)
+            for index, event in enumerate(guard.events):
+                if event is error.event:
+                    mended = replace(event, action="rerun", scheme="model run again", corrected=True)
+                    guard.events[index] = mended
             return out
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from holdfast.core.paths import atomic_path
 
 Pristine = str | Path | Callable[[str], Tensor] | None
 _MOSTLY = 0.5
+_MANY = 64
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ class Keeper:
     def repair(self, prefix: str = "") -> list[WeightFault]:
         """Reload what has changed below ``prefix``; what has no copy stays, and is told.
 
-        Raises WeightsChanged where torch itself has written most of a tensor: that was meant, and wants
-        ``refresh()``.
+        Raises WeightsChanged where most of a tensor differs, if torch itself has written it or if it is no
+        small one, as after a write to ``.data``: that was meant, and wants ``refresh()``. It is no soft
+        error, so nobody records an Event.
         """
         faults = []
         for name, tensor in self._tensors(prefix):
@@ -91,12 +93,14 @@ class Keeper:
             with torch.inference_mode():
                 different = int((_bits(tensor) != _bits(copy.to(tensor.device))).any(-1).sum())
                 written = mark.place != tensor.data_ptr() or mark.version != _version(tensor)
-                if written and different > _MOSTLY * tensor.numel():
+                meant = written or tensor.numel() >= _MANY
+                if meant and different > _MOSTLY * tensor.numel():
                     raise WeightsChanged(
                         f"weights {name!r}",
                         expected="as they were protected",
                         got=f"{different} of {tensor.numel()} elements changed",
-                        remedy="after a deliberate change call refresh() on the protected model",
+                        remedy="after a deliberate change call refresh() on the protected model; "
+                        "else load its weights again",
                     )
                 tensor.detach().copy_(copy)
             mark.version = _version(tensor)
@@ -113,11 +117,14 @@ class Keeper:
         if callable(self._pristine):
             return self._pristine(name)
         if isinstance(self._pristine, str) and self._pristine != "memory":
-            from safetensors import safe_open
+            from safetensors import SafetensorError, safe_open
 
-            with safe_open(self._pristine, "pt") as file:
-                copy: Tensor = file.get_tensor(name)
-                return copy
+            try:
+                with safe_open(self._pristine, "pt") as file:
+                    copy: Tensor = file.get_tensor(name)
+                    return copy
+            except (OSError, SafetensorError):
+                return None  # the file is gone, or no longer what it was
         return self._copies.get(name)
 
     def _into_file(self, tensors: Mapping[str, Tensor], path: str) -> None:
@@ -128,7 +135,12 @@ class Keeper:
             try:
                 stored = load_file(target)
             except Exception as error:
-                raise DataError("pristine weights", expected="a safetensors file", got=str(error)) from error
+                raise DataError(
+                    f"pristine weights {path}",
+                    expected="a safetensors file",
+                    got=str(error),
+                    remedy="remove it to have it written anew",
+                ) from error
             different = [
                 name
                 for name, mark in self._marks.items()
