@@ -1,4 +1,4 @@
-"""What the report says of checksums: overhead, the protection table, rungs, faults by bit and by rate."""
+"""What the report says of checksums: the protection table, rungs, faults by bit and by rate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from holdfast.hub.render import number
 from holdfast.programs import charts
 from holdfast.programs.report_sections import Figure, select, value_text
 
-PAPER = (4.0, 8.0)
-"""Per cent: the overhead that FT-CNN reports."""
 SCHEMES = ("CoC-D", "CoC", "RC", "ClC", "FC", "workflow", "workflow with recompute")
 FAULTS = {
     "element": "one element",
@@ -31,79 +29,11 @@ WHERE = {
     "input": "layer inputs",
     "weight": "weights",
 }
-ERRORS = {"none": "error-free", "block": "a block", "row": "a row", "column": "a column"}
-
-
-def overhead_figures(records: Sequence[Record]) -> list[Figure]:
-    """Overhead against the baselines, error-free; and with one error, against the fastest eager layout."""
-    measured = [r for r in records if r.metric == "overhead" and r.value is not None]
-    if not measured:
-        return []
-    how = measured[0].labels
-    pairs, processes = how.get("pairs"), how.get("processes")
-    note = (
-        f"Medians of {pairs} paired ratios, processes: {processes}, with bootstrap intervals; random weights;"
-        f" threads: {how.get('threads')}; allocator: {how.get('allocator')}. Dashed: the paper's 4 % and 8 %."
-    )
-    figures = []
-    quiet = [
-        _bar(r, f"batch {r.labels['batch']}", str(r.labels["baseline"]))
-        for r in measured
-        if r.labels.get("error") == "none"
-    ]
-    figures.append(
-        {
-            "title": "Overhead, error-free",
-            "svg": charts.overheads(_sorted(quiet), x="model", x_title="", lines=PAPER),
-            "caption": f"Against the same path with the checks off, eager PyTorch, and torch.compile. {note}",
-        }
-    )
-    struck = [
-        _bar(r, f"batch {r.labels['batch']}", ERRORS.get(str(r.labels["error"]), str(r.labels["error"])))
-        for r in measured
-        if r.labels.get("baseline") == "fastest eager"
-    ]
-    if any(r.labels.get("error") != "none" for r in measured):
-        figures.append(
-            {
-                "title": "Overhead with one error a pass",
-                "svg": charts.overheads(_sorted(struck), x="model", x_title="", lines=PAPER),
-                "caption": f"Against the fastest eager layout; the error is in each layer in turn. {note}",
-            }
-        )
-    return figures
-
-
-def overhead_table(records: Sequence[Record]) -> dict[str, Any] | None:
-    """The same in numbers: a row a model, batch and error; a column a baseline."""
-    measured = [r for r in records if r.metric == "overhead" and r.value is not None]
-    if not measured:
-        return None
-    columns = list(dict.fromkeys(str(r.labels["baseline"]) for r in measured))
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for r in sorted(measured, key=lambda r: (str(r.labels["model"]), int(r.labels["batch"]))):
-        key = (r.labels["model"], r.labels["batch"], ERRORS.get(str(r.labels["error"]), r.labels["error"]))
-        rows.setdefault(key, {})[str(r.labels["baseline"])] = value_text(r)
-    return {
-        "columns": [f"against {name}" for name in columns],
-        "rows": [
-            {"title": f"{model}, batch {batch}, {error}", "cells": [cells.get(name) for name in columns]}
-            for (model, batch, error), cells in rows.items()
-        ],
-    }
 
 
 def verdicts(records: Sequence[Record]) -> list[str]:
-    """One sentence on overhead, one on the protection table."""
+    """A sentence on the protection table, and one a case in which trials crashed."""
     sentences = []
-    quiet = [
-        r for r in select(records, "overhead", error="none", baseline="fastest eager") if r.value is not None
-    ]
-    if quiet:
-        each = ", ".join(
-            f"{r.labels['model']} at batch {r.labels['batch']} {' '.join(value_text(r))}" for r in quiet
-        )
-        sentences.append(f"Error-free time above the fastest eager layout: {each}.")
     wrong = [
         r
         for r in select(records, "misjudged_rate", value="any")
@@ -126,46 +56,6 @@ def verdicts(records: Sequence[Record]) -> list[str]:
             " exception, so that their other rates say little."
         )
     return sentences
-
-
-def _bar(record: Record, panel: str, series: str) -> dict[str, Any]:
-    low, high = (
-        (record.interval.low, record.interval.high) if record.interval else (record.value, record.value)
-    )
-    return {
-        "model": str(record.labels["model"]),
-        "batch": record.labels["batch"],
-        "panel": panel,
-        "series": series,
-        "value": record.value,
-        "low": low,
-        "high": high,
-    }
-
-
-def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: int(row["batch"]))
-
-
-def scheme_table(records: Sequence[Record]) -> dict[str, Any] | None:
-    """Time of each scheme on all layers, over the model's: a row a scheme, a column a model and batch."""
-    measured = [r for r in records if r.metric == "scheme_time" and r.value is not None]
-    if not measured:
-        return None
-    columns = list(dict.fromkeys((str(r.labels["model"]), r.labels["batch"]) for r in measured))
-    rows = list(dict.fromkeys((str(r.labels["scheme"]), str(r.labels["positions"])) for r in measured))
-    cells = {
-        (r.labels["scheme"], r.labels["positions"], r.labels["model"], r.labels["batch"]): value_text(r)
-        for r in measured
-    }
-    titles = {"every": "at every position", "one": "at one position"}
-    return {
-        "columns": [f"{model}, batch {batch}" for model, batch in columns],
-        "rows": [
-            {"title": f"{s}, {titles.get(p, p)}", "cells": [cells.get((s, p, *column)) for column in columns]}
-            for s, p in rows
-        ],
-    }
 
 
 def matrix(records: Sequence[Record]) -> list[dict[str, Any]]:

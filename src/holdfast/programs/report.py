@@ -49,6 +49,7 @@ def write_report(
     """
     from holdfast.hub.render import render
     from holdfast.programs import fault_sections as faults
+    from holdfast.programs import overhead_sections as overhead
     from holdfast.programs import report_sections as sections
 
     shown = [record for record in records if not {"layer", "bit", "bit_class"} & record.labels.keys()]
@@ -57,14 +58,14 @@ def write_report(
         folder=Path(__file__).parent / "templates",
         title=title,
         simulated=sections.simulated(records),
-        verdicts=[*faults.verdicts(records), *sections.verdicts(records)],
+        verdicts=[*overhead.verdicts(records), *faults.verdicts(records), *sections.verdicts(records)],
         summary=sections.summary(records),
         matrix=faults.matrix(records),
-        overhead=faults.overhead_table(records),
-        schemes=faults.scheme_table(records),
+        overhead=overhead.tables(records),
+        schemes=overhead.scheme_table(records),
         rungs=faults.rungs(records),
         figures=[
-            *faults.overhead_figures(records),
+            *overhead.figures(records),
             *faults.rate_figures(records),
             *sections.front_figure(front, records),
             *faults.bit_figures(records),
