@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 from onnx_cases import CASES, draw
-from onnx_support import LEVELS, Faulty, flipped
+from onnx_support import LEVELS, Faulty, flipped, run, single
 
 from holdfast.abft.onnx import protect_onnx
 
@@ -157,3 +158,51 @@ def test_errors_that_cancel_exactly_at_a_position_are_beyond_one_sum():
     raw = layer.raw(0)
     hits = [((1, m, 4, 4), raw[1, m, 4, 4] + np.float32(sign * 64)) for m, sign in ((0, 1), (1, -1))]
     assert layer({0: hits})["holdfast_deviation"][0] <= 1  # the documented limit of CoC-D
+
+
+def with_damaged_input(protected, at, value):
+    """``protected`` whose layer reads a damaged input, while its check reads the right one."""
+    model = type(protected)()
+    model.CopyFrom(protected)
+    (layer,) = (node for node in model.graph.node if node.name == "layer")
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([at], np.int64), "hit_at"),
+            numpy_helper.from_array(np.array([value], np.float32), "hit_value"),
+        ]
+    )
+    hit = helper.make_node("ScatterND", ["x", "hit_at", "hit_value"], ["x_hit"])
+    layer.input[list(layer.input).index("x")] = "x_hit"
+    model.graph.node.insert(0, hit)
+    return model
+
+
+@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize("m", [2, 3, 10, 100, 1000])
+@pytest.mark.parametrize("kind", ["Gemm", "MatMul", "left"])
+@pytest.mark.parametrize("kernels", ["zero sum", "equal", "random"])
+def test_an_input_damaged_between_its_readers_does_not_cancel(kernels, kind, m, correct):
+    """The kernels of a trained classifier add up to nothing: so would every error of its input."""
+    if kernels == "equal" and m == 2:
+        pytest.skip("two kernels cancel with equal or with opposite signs")
+    w = draw(0, 64, m)
+    if kernels == "zero sum":
+        w -= w.mean(1, keepdims=True)
+    if kernels == "equal":
+        w = np.repeat(w[:, :1], m, 1)
+    x = draw(1, 3, 64) if kind != "left" else draw(1, 64, 3)
+    constants = {"w": w.T.copy() if kind == "left" else w}
+    if kind == "Gemm":
+        constants["b"] = draw(2, m)
+    model = single(
+        kind if kind == "Gemm" else "MatMul", constants, x, ("w", "x") if kind == "left" else ("x", "w", "b")
+    )
+    protected, _ = protect_onnx(model, correct=correct)
+    clean = run(protected, {"x": x})
+    assert clean["holdfast_deviation"][0] <= 0.5
+    at = (1, 17) if kind != "left" else (17, 1)
+    found = run(with_damaged_input(protected, at, x[at] + 0.5), {"x": x})
+    if correct:
+        assert found["holdfast_corrected"].tolist() == [RECOMPUTED]
+        np.testing.assert_array_equal(found["y"], clean["y"])
+    assert bool(found["holdfast_deviation"][0] > 1) is not correct

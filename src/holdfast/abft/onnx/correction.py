@@ -1,6 +1,7 @@
 """The branch that runs on a fault: CoC where one block is hit at a position, else the layer is recomputed.
 
-At every position the spoiled output m is found as δ6/δ5, or by itself where one is not finite, and becomes
+Outputs are taken with the signs of ``Layer.signs``, so that all sums are of s_m O_m and errors too. At every
+position the spoiled output m is found as δ6/δ5, or by itself where one is not finite, and becomes
 Co5 − Σ of the others: the spoiled value never enters, so Inf, NaN and 1e38 are repaired as well. Several
 spoiled outputs at a position can imitate one; so the result must then agree with Co5, Co6 and a third sum
 with irregular weights, or it is thrown away and the layer computed again.
@@ -60,7 +61,12 @@ def _by_coc(g: Builder, layer: Layer, raw: str, tau: str) -> tuple[str, str]:
     """The output with one block corrected at every position that is off, and its deviation."""
     co5, co6, third = layer.sums(g)
     number, irregular, count = layer.counts(g)
-    wide = g.cast(raw, _DOUBLE)
+    signs = layer.signs(g)
+
+    def signed(x: str) -> str:
+        return g.op("Mul", x, signs) if signs else x
+
+    wide = signed(g.cast(raw, _DOUBLE))
     finite = g.op("LessOrEqual", g.op("Abs", wide), g.constant(_LARGEST))
     spoiled = g.op("Not", finite)
     known = g.op("Where", finite, wide, g.constant(0.0))
@@ -76,9 +82,9 @@ def _by_coc(g: Builder, layer: Layer, raw: str, tau: str) -> tuple[str, str]:
     by_itself = g.op("And", g.op("Equal", lost, g.constant(1.0)), spoiled)
     changed = g.op("Or", by_itself, g.op("And", by_ratio, g.op("Equal", number, found)))
     others = total(g.op("Where", changed, g.constant(0.0), known))
-    fixed = g.cast(g.op("Where", changed, g.op("Sub", co5, others), wide), layer.kind)
+    fixed = g.cast(signed(g.op("Where", changed, g.op("Sub", co5, others), wide)), layer.kind)
 
-    wide = g.cast(fixed, _DOUBLE)
+    wide = signed(g.cast(fixed, _DOUBLE))
     pairs = [(g.op("Sub", co5, total(wide)), tau)]
     for sum_, weights, largest in ((co6, number, count), (third, irregular, g.constant(float(IRREGULAR)))):
         delta = g.op("Sub", sum_, total(g.op("Mul", weights, wide)))

@@ -47,8 +47,13 @@ class Layer(ABC):
     def sums(self, g: Builder) -> list[str]:
         """Co5, Co6 and the irregular sum: products of D with Σ_m c_m W_m, shaped like ``delta``.
 
-        c_m is 1, m (from 1), and ``irregular``. The bias is included. For use after a fault.
+        c_m is 1, m (from 1), and ``irregular``, each times ``signs``. The bias is included. For use after a
+        fault.
         """
+
+    def signs(self, g: Builder) -> str:
+        """The signs s_m = ±1 along ``axis`` with which outputs are summed, float64; "" for ones."""
+        return ""
 
     @abstractmethod
     def counts(self, g: Builder) -> tuple[str, str, str]:

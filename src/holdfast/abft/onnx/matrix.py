@@ -1,7 +1,9 @@
 """Checks of MatMul and Gemm in float32, row by row (column by column where the left side is constant).
 
-For a row d of the left matrix, Co5 = d · Σ_m w_m is compared with S5, the sum of that row of the output. A
-side that is constant has its sum stored; where both are computed, as in attention, the sum is computed too.
+For a row d of the left matrix, Co5 = d · Σ_m s_m w_m is compared with S5 = Σ_m s_m o_m of that row of the
+output. A side that is constant has its sum stored, with fixed signs s_m = ±1 (``signs``): the kernels of a
+trained classifier add up to nearly nothing, so that damage of d would cancel in a sum without signs. Where
+both sides are computed, as in attention, the sum is computed too, and s_m = 1.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from holdfast.abft.onnx.scale import TINY, UNIT, Scale, scale
 
 _MANY = 256
 _BEYOND = 1e300
+_SEED = 4
 
 
 @dataclass
@@ -97,7 +100,7 @@ class Matrix(Layer):
     def delta(self, g: Builder, out: str) -> str:
         """S5 − Co5. The stored sum is negative, so that no two layers or checks look alike."""
         if self.weight is not None:
-            total = -self.kernels.sum(-2, dtype=np.float64)[..., None, :]
+            total = -(self._signs() @ self.kernels.astype(np.float64))[..., None, :]
             cw1 = g.constant((total if self.axis == -2 else total.swapaxes(-1, -2)).astype(np.float32), "Cw1")
         else:
             cw1 = g.op("Neg", g.reduce("ReduceSum", self._side(g, 1), [-1]))
@@ -105,17 +108,34 @@ class Matrix(Layer):
         bias = self._bias(g, out, None)
         return g.op("Sub", delta, bias) if bias else delta
 
+    def _signs(self) -> NDArray[np.float64]:
+        """s (M,); the same in every part of a long row."""
+        m = self.kernels.shape[-2]
+        parts = _parts(m) if self.axis == -1 else 1
+        return np.tile(_mixed_signs(m // parts), parts)
+
     def _sum(self, g: Builder, out: str) -> str:
         """S5: of long rows by parts of about √M."""
-        m = 0 if self.weight is None or self.axis == -2 else self.kernels.shape[-2]
+        if self.weight is None:
+            return g.reduce("ReduceSum", out, [self.axis])
+        signs = self._signs().astype(np.float32)
+        if self.axis == -2:
+            return g.op("MatMul", g.constant(signs[None]), out)
+        m = len(signs)
         parts = _parts(m)
-        if parts > 1:
-            shape = g.op("Shape", out)
-            rows = g.op("Slice", shape, *(g.constant(np.array([i], np.int64)) for i in (0, -1)))
-            cut = g.constant(np.array([parts, m // parts], np.int64))
-            split = g.op("Reshape", out, g.op("Concat", rows, cut, axis=0))
-            out = g.reduce("ReduceSum", split, [-1], keepdims=False)
-        return g.reduce("ReduceSum", out, [self.axis])
+        if parts == 1:
+            return g.op("MatMul", out, g.constant(signs[:, None]))
+        shape = g.op("Shape", out)
+        rows = g.op("Slice", shape, *(g.constant(np.array([i], np.int64)) for i in (0, -1)))
+        cut = g.constant(np.array([parts, m // parts], np.int64))
+        split = g.op("Reshape", out, g.op("Concat", rows, cut, axis=0))
+        return g.reduce("ReduceSum", g.op("MatMul", split, g.constant(signs[: m // parts])), [self.axis])
+
+    def signs(self, g: Builder) -> str:
+        """s along the axis, float64; "" for ones."""
+        if self.weight is None:
+            return ""
+        return g.constant(self._signs().reshape((-1, 1) if self.axis == -2 else (1, -1)))
 
     def _side(self, g: Builder, index: int) -> str:
         """The left (0) or right (1) matrix, not transposed."""
@@ -132,12 +152,13 @@ class Matrix(Layer):
         return g.op("Mul", product, g.constant(dtype(self.factor)))
 
     def _bias(self, g: Builder, out: str, weights: str | None) -> str:
-        """β Σ_m c_m C along the axis, float64; "" without bias."""
+        """β Σ_m c_m C along the axis, float64; "" without bias. c_m: ``weights``, or s_m."""
         if not self.added or self.beta == 0.0:
             return ""
         row = self._bias_row()
         if row is not None and weights is None:
-            return g.constant(float(row.sum()))
+            return g.constant(float(self._signs() @ row))
+        weights = weights or self.signs(g)
         wide = g.cast(g.op("Expand", self.added, g.op("Shape", out)), TensorProto.DOUBLE)
         wide = g.op("Mul", wide, weights) if weights else wide
         return g.op("Mul", g.reduce("ReduceSum", wide, [self.axis]), g.constant(self.beta))
@@ -155,7 +176,8 @@ class Matrix(Layer):
         """τ of a row by its norm, for constant weights; the largest of all matrices."""
         kernels, row = self.kernels, self._bias_row()
         m, k = kernels.shape[-2:]
-        each = [scale(one, row, blocks=_parts(m)) for one in kernels.reshape(-1, m, k)]
+        signs = self._signs()
+        each = [scale(one, row, blocks=_parts(m), factor=signs) for one in kernels.reshape(-1, m, k)]
         return Scale(max(one.a for one in each), max(one.b for one in each))
 
     def tau(self, g: Builder) -> str:
@@ -188,7 +210,7 @@ class Matrix(Layer):
         out = self.node.output[0]
         if self.weight is not None:
             m = self.kernels.shape[-2]
-            three = weightings(m) @ self.kernels.astype(np.float64)  # (..., 3, K)
+            three = (weightings(m) * self._signs()) @ self.kernels.astype(np.float64)  # (..., 3, K)
             stored = g.constant(three if self.axis == -2 else np.swapaxes(three, -1, -2), "Cw")
             vectors = [None, *self._vectors(g, m)]
         else:
@@ -207,10 +229,10 @@ class Matrix(Layer):
         return sums
 
     def _vectors(self, g: Builder, m: int) -> tuple[str, str]:
-        shape = (m, 1) if self.axis == -2 else (1, m)
+        shape, signs = (m, 1) if self.axis == -2 else (1, m), self._signs()
         return (
-            g.constant(np.arange(1.0, m + 1).reshape(shape)),
-            g.constant(irregular(m).reshape(shape)),
+            g.constant((signs * np.arange(1.0, m + 1)).reshape(shape)),
+            g.constant((signs * irregular(m)).reshape(shape)),
         )
 
     def counts(self, g: Builder) -> tuple[str, str, str]:
@@ -219,6 +241,13 @@ class Matrix(Layer):
             return computed_counts(g, self._side(g, 1), [1, -1])
         m = self.kernels.shape[-2]
         return fixed_counts(g, m, (m, 1) if self.axis == -2 else (1, m))
+
+
+def _mixed_signs(count: int) -> NDArray[np.float64]:
+    """Signs in no order, two thirds of them positive: neither equal kernels nor such that add up to nothing
+    cancel in Σ s_m W_m (of two kernels, only equal ones do)."""
+    order = np.random.RandomState(_SEED).permutation(count)  # the same numbers in every version of numpy
+    return np.where(order < max(1, round(count / 3)), -1.0, 1.0) if count > 1 else np.ones(1)
 
 
 def _parts(m: int) -> int:
