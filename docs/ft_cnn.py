@@ -1,9 +1,14 @@
-"""Writes ``docs/ft-cnn.md``, the live paper and the class assignment: python docs/ft_cnn.py."""
+"""Writes ``docs/ft-cnn.md``, the live paper and the class assignment: python docs/ft_cnn.py [RECORDS].
+
+RECORDS, the ``records.jsonl`` of a run of the paper, takes the place of what the page shows as measured.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import ft_cnn_results
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,11 +35,18 @@ what flipped bits do to trained networks, plain, behind ECC, and protected. Ever
 `ft-cnn/records.jsonl`.
 
 Without `--weights` (a state dict of a ResNet-20 trained on CIFAR-10, with the images below
-`HOLDFAST_DATA`) those steps are left out and their claims show as not run. The defaults are a reduced
-run for two cores; these inputs are the paper's models, and 30 pairs over three processes:
+`HOLDFAST_DATA`) those steps are left out and their claims show as not run. A run that was killed goes on
+where it was: finished steps come from the cache, and in a step finished trials and finished cells of the
+overhead are kept.
 
-    holdfast run paper:ft-cnn --weights resnet20.th --pairs 30 --processes 3 --batches "[1, 16, 64]" \\
-        --models '["alexnet", "vgg19", "resnet18", "yolov2", "resnet50", "mobilenetv2"]' --out ft-cnn
+The defaults are a reduced run for two cores. Overhead is measured cell by cell, a cell being a model at a
+batch size: everything in it is timed in turn, round after round, `least` rounds at least and up to `pairs`
+while `budget_s` lasts. A cell that would need more than `limit_s` is not run, and the compiled model is
+timed at `compile_batches` only; tables and claims say so. The same with 30 pairs over three processes,
+without a time limit:
+
+    holdfast run paper:ft-cnn --weights resnet20.th --pairs 30 --least 30 --processes 3 \\
+        --limit-s 1e6 --error-batches "[1, 16, 64]" --compile-batches "[1, 16, 64]" --out ft-cnn
 
 Weights are random where only time is measured: it does not depend on them.
 
@@ -86,7 +98,7 @@ def page() -> str:
     parts = [HEAD, _table("D", "n", D), _table("W", "m", W), *_clean(), *_damaged_d(), *_damaged_w()]
     row, entry, value = DAMAGED_D
     python = PYTHON.format(d=D.tolist(), w=W.tolist(), row=row, entry=entry, value=value)
-    return "\n".join(parts) + python
+    return "\n".join(parts) + python + "\n" + ft_cnn_results.section()
 
 
 def _counted(count: int) -> Numbers:
@@ -206,4 +218,6 @@ Cw2:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        ft_cnn_results.keep(Path(sys.argv[1]))
     PAGE.write_text(page(), encoding="utf-8")

@@ -66,11 +66,10 @@ SECTIONS = (
         lambda r: r.metric == "recall" and r.labels["bit"] in (16, 20, 22, 23, 26, 30, 31, 52, 60, 63),
     ),
     (
-        "False alarms of single checks",
-        "Fault-free checks of single layers of random shape, float32, bfloat16 and float64, hostile "
-        "weights, inputs and scales; the fast path and module by module, one thread. Many runs with "
-        "seeds of their own.",
-        'python -m benchmarks.false_alarm_checks --only "single layers" --checks 40000 --seed N --add',
+        "False alarms of checks",
+        "Fault-free checks by group of models, dtype and threads; single layers have random shapes and "
+        "hostile weights, inputs and scales. Many runs with seeds of their own.",
+        "python -m benchmarks.false_alarm_checks --seed N --add",
         "false_alarm_checks.jsonl",
         lambda r: True,
     ),
@@ -79,6 +78,14 @@ SECTIONS = (
         "Medians of paired ratios of the protected model over three baselines, fault-free.",
         "python -m benchmarks.fused_overhead",
         "fused_overhead.jsonl",
+        lambda r: True,
+    ),
+    (
+        "Price of a fault",
+        "Medians of paired ratios of the same call with and without one fault, each layer struck in its "
+        "turn; beyond layer: less what computing the struck layer once more costs.",
+        "python -m benchmarks.fault_price",
+        "fault_price.jsonl",
         lambda r: True,
     ),
     (
