@@ -20,19 +20,38 @@ std::vector<std::string> available() {
     return names;
 }
 
+namespace {
+
+void require(const std::string& name) {
+    for (const std::string& known : available())
+        if (known == name) return;
+    throw std::invalid_argument("this processor or build has no instruction set '" + name + "'");
+}
+
+}  // namespace
+
 const Kernels& find(const std::string& name) {
-    for (const std::string& known : available()) {
-        if (known != name) continue;
+    require(name);
 #if HOLDFAST_X86
-        if (name == "avx512") return kernels_avx512;
-        if (name == "avx2") return kernels_avx2;
+    if (name == "avx512") return kernels_avx512;
+    if (name == "avx2") return kernels_avx2;
 #endif
 #if HOLDFAST_NEON
-        if (name == "neon") return kernels_neon;
+    if (name == "neon") return kernels_neon;
 #endif
-        return kernels_scalar;
-    }
-    throw std::invalid_argument("this processor or build has no instruction set '" + name + "'");
+    return kernels_scalar;
+}
+
+const DetectKernels& find_detect(const std::string& name) {
+    require(name);
+#if HOLDFAST_X86
+    if (name == "avx512") return detect_avx512;
+    if (name == "avx2") return detect_avx2;
+#endif
+#if HOLDFAST_NEON
+    if (name == "neon") return detect_neon;
+#endif
+    return detect_scalar;
 }
 
 }  // namespace holdfast

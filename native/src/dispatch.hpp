@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "detect_kernels.hpp"
 #include "kernels.hpp"
 
 namespace holdfast {
@@ -13,5 +14,6 @@ std::vector<std::string> available();
 
 // The kernels called `name`. Throws std::invalid_argument where it is not among available().
 const Kernels& find(const std::string& name);
+const DetectKernels& find_detect(const std::string& name);
 
 }  // namespace holdfast

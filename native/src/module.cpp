@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <stdexcept>
 
+#include "detect.hpp"
 #include "dispatch.hpp"
 #include "passes.hpp"
 
@@ -23,7 +24,7 @@ T* at(std::uintptr_t address) {
 // The kernels of one instruction set.
 class Core {
   public:
-    explicit Core(const std::string& isa) : isa_(isa), kernels_(holdfast::find(isa)) {}
+    explicit Core(const std::string& isa) : isa_(isa), kernels_(holdfast::find(isa)), detect_(find_detect(isa)) {}
 
     const std::string& isa() const { return isa_; }
 
@@ -59,8 +60,8 @@ class Core {
     void checksum_convolution(std::uintptr_t total, std::uintptr_t weights, const Geometry& geometry,
                               bool channels_last, std::uintptr_t out) const {
         nb::gil_scoped_release release;
-        holdfast::checksum_convolution(kernels_, at<const double>(total), at<const double>(weights), geometry,
-                                       channels_last, at<double>(out));
+        convolve_checksum(kernels_, detect_, at<const double>(total), at<const double>(weights), geometry,
+                          channels_last, at<double>(out));
     }
 
     nb::tuple check_sums(std::uintptr_t out, Index n, Index m, Index positions, bool channels_last,
@@ -74,9 +75,30 @@ class Core {
         return nb::make_tuple(verdict.violations, verdict.nonfinite, verdict.deviation, verdict.first);
     }
 
+    void before_layer(const Detection& detection, std::uintptr_t x, std::uintptr_t weights, double factor,
+                      std::uintptr_t notes) const {
+        nb::gil_scoped_release release;
+        holdfast::before_layer(kernels_, detect_, detection, at<const float>(x), at<const double>(weights), factor,
+                               {at<double>(notes)});
+    }
+
+    nb::tuple after_layer(const Detection& detection, std::uintptr_t x, std::uintptr_t out, bool channels_last,
+                          std::uintptr_t notes) const {
+        const Notes noted{at<double>(notes)};
+        Found found;
+        {
+            nb::gil_scoped_release release;
+            found = holdfast::after_layer(kernels_, detect_, detection, at<const float>(x), at<const float>(out),
+                                          channels_last, noted);
+        }
+        const Verdict& v = found.verdict;
+        return nb::make_tuple(v.violations, v.nonfinite, v.deviation, v.first, noted.threshold(), found.intact);
+    }
+
   private:
     std::string isa_;
     const Kernels& kernels_;
+    const DetectKernels& detect_;
 };
 
 Geometry geometry(const std::vector<Index>& v) {
@@ -100,6 +122,13 @@ LayerPlan layer_plan(const std::vector<Index>& shape, const std::vector<double>&
             {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]}};
 }
 
+Detection detection(const std::vector<Index>& shape, bool channels_last, Index n, Index m, double offset,
+                    const std::vector<double>& t, bool inside, bool verified) {
+    if (n < 1 || m < 1 || t.size() != 7) throw std::invalid_argument("a layer's detection is out of range");
+    return {geometry(shape), channels_last, n, m, offset, {t[0], t[1], t[2], t[3], t[4], t[5], t[6], inside},
+            verified};
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -114,6 +143,12 @@ NB_MODULE(_native, m) {
                  new (self) LayerPlan(layer_plan(shape, weight, n, outputs, offset, activation, parameter,
                                                  threshold, inside, pool));
              });
+    nb::class_<Detection>(m, "Detection")
+        .def("__init__", [](Detection* self, const std::vector<Index>& shape, bool channels_last, Index n,
+                            Index outputs, double offset, const std::vector<double>& threshold, bool inside,
+                            bool verified) {
+            new (self) Detection(detection(shape, channels_last, n, outputs, offset, threshold, inside, verified));
+        });
     nb::class_<Core>(m, "Core")
         .def(nb::init<const std::string&>())
         .def_prop_ro("isa", &Core::isa)
@@ -121,6 +156,8 @@ NB_MODULE(_native, m) {
         .def("checksum_convolution", &Core::checksum_convolution)
         .def("check_sums", &Core::check_sums)
         .def("block_sums", &Core::block_sums)
+        .def("before_layer", &Core::before_layer)
+        .def("after_layer", &Core::after_layer)
         .def("carry_sum", &Core::carry_sum)
         .def("finish_layer", &Core::finish_layer);
 }

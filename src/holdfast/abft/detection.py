@@ -1,14 +1,18 @@
 """CoC-D of one call of a layer: what is summed before the layer runs, and compared afterwards.
 
-Two ways, with the same result up to rounding: ``Exact`` in float64, with the native core where it takes the
-tensors; ``Portable`` in float32 with torch's fast operations, for float32 that the core does not take.
+Three ways, with the same result up to rounding: ``Exact`` in float64, step by step; ``compiled.Compiled``,
+the same in two calls of the native core; ``Portable`` in float32 with torch's fast operations, where there is
+no core.
+
+Where a layer says ``verified``, its input is compared with Cd1 afterwards: what a damaged D does to O cancels
+in S5 as far as Σ_m W_m is zero, as it nearly is in the last layer of a trained classifier.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -49,20 +53,29 @@ class Summed:
 
 
 class Found(NamedTuple):
-    """What the comparison found, and the threshold it used."""
+    """What the comparison found, the threshold it used, and whether the input is still what was summed."""
 
     verdict: Verdict
     threshold: float
+    intact: bool = True
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is off."""
+        return self.intact and not self.verdict.violations
 
 
 class Detection(Protocol):
     """CoC-D of one layer."""
 
-    def before(self, x: Tensor) -> Summed:
-        """Sum the input ``x``."""
+    def before(self, x: Tensor) -> Any:
+        """Sum the input ``x``: a ``Summed``, or something of its own with n, cd1, co5, stats and form."""
 
-    def after(self, x: Tensor, out: Tensor, summed: Summed) -> Found:
+    def after(self, x: Tensor, out: Tensor, summed: Any) -> Found:
         """Compare the output ``out`` for ``x`` with what was summed."""
+
+    def done(self, summed: Any) -> None:
+        """``summed`` is not needed any more."""
 
 
 class Exact:
@@ -84,11 +97,22 @@ class Exact:
             tap(layer.name, "co5", co5)
         return Summed(len(values), total.movedim(-1, 0) if channels_last else total, stats, co5)
 
-    def after(self, x: Tensor, out: Tensor, summed: Summed) -> Found:
+    def after(self, x: Tensor, out: Tensor, summed: Any) -> Found:
         """Compare the output ``out`` for ``x`` with what was summed."""
         layer, n = self.layer, summed.n
         threshold = layer.factor * analytic(layer.scale, summed.stats, n, rounding_dtype(x, out))
-        return Found(layer.check(out, summed.co5, n, threshold), threshold)
+        intact = not layer.verified or torch.equal(_again(layer, x), summed.cd1)
+        return Found(layer.check(out, summed.co5, n, threshold), threshold, intact)
+
+    def done(self, summed: Any) -> None:
+        """``summed`` is not needed any more."""
+
+
+def _again(layer: ProtectedLayer, x: Tensor) -> Tensor:
+    """Cd1 (C, *space) of ``x`` as it is now, by the same kernel as before."""
+    values, channels_last = layer.arrange(x.detach())
+    total, _ = batch_sum(values)
+    return total.movedim(-1, 0) if channels_last else total
 
 
 _SAFE = (1e-24, 1e30)
@@ -149,6 +173,8 @@ class Portable:
         if dense.n > 1:
             flat = total.view(-1)
             total_squares = torch.dot(flat, flat).item() * (1 + flat.shape[0] * 2.0**-27)
+        elif self.layer.verified:
+            total = total.clone()  # of the input it would say nothing
         if self._convolution is not None:
             co5 = self._convolution(total, form.size, dense.last)
         else:
@@ -161,6 +187,9 @@ class Portable:
         if summed.form is None or out.dtype is not torch.float32:
             return self._exact.after(x, out, summed)
         layer, n, stats = self.layer, summed.n, summed.stats
+        intact = not layer.verified or torch.equal(
+            summed.form.dense.image_sum(self._dense(x)[0]), summed.total
+        )
         values, form = self._dense(out)
         low, high = portable.difference(form.dense.block_sums(values), summed.co5)
         offset = n * layer.bias_sum
@@ -168,8 +197,11 @@ class Portable:
         fine = torch.get_float32_matmul_precision() == "highest"
         threshold = layer.factor * self._least_of(n, x.numel(), fine)(stats.sum_squares, stats.total_squares)
         if deviation <= threshold and layer.guard.watch is None:  # false for a NaN
-            return Found(Verdict(0, 0, deviation, -1), threshold)
-        return self._looked_closer(x, out, summed)
+            return Found(Verdict(0, 0, deviation, -1), threshold, intact)
+        return self._looked_closer(x, out, summed)._replace(intact=intact)
+
+    def done(self, summed: Summed) -> None:
+        """``summed`` is not needed any more."""
 
     def _looked_closer(self, x: Tensor, out: Tensor, summed: Summed) -> Found:
         """The verdict with all statistics, and with sums in float64, which overflow nowhere."""

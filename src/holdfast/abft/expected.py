@@ -22,19 +22,20 @@ _TRANSPOSED = {
 class ExpectedSums:
     """Co5 (P,) in float64 of Cd1 (C, *space), for fixed ``weight`` Cw1 (C, *kernel) and ``window``.
 
-    One- and two-dimensional convolutions and matrix products go to the compiled core; the rest to torch.
+    One- and two-dimensional convolutions and matrix products go to the compiled core, as ``flat``;
+    the rest to torch.
     """
 
     def __init__(self, weight: Tensor, window: Window) -> None:
         self.window = window
         self._weight = weight
-        self._flat: ChecksumConvolution | None = None
+        self.flat: ChecksumConvolution | None = None
         dimensions = len(window.size)
         if dimensions <= 2 and not window.transposed:
             missing = 2 - dimensions
             padding = window.padding if window.mode == "zeros" else ((0, 0),) * dimensions
             (top, bottom), (left, right) = [*[(0, 0)] * missing, *padding]
-            self._flat = ChecksumConvolution(
+            self.flat = ChecksumConvolution(
                 weight.reshape(weight.shape[0], *[1] * missing, *window.size),
                 FlatWindow(
                     (*[1] * missing, *window.stride),  # type: ignore[arg-type]
@@ -45,7 +46,7 @@ class ExpectedSums:
 
     def weights(self, channels_last: bool) -> Tensor:
         """Cw1 (C, *kernel) as it is multiplied with: the live memory, for whoever wants to damage it."""
-        return self._weight if self._flat is None else self._flat.used(channels_last)
+        return self._weight if self.flat is None else self.flat.used(channels_last)
 
     def intact(self, weight: Tensor) -> bool:
         """Whether all its copies are ``weight``."""
@@ -53,11 +54,11 @@ class ExpectedSums:
 
     def portable(self) -> Convolution | None:
         """The convolution in float32, for one and two dimensions with zero padding, and matrix products."""
-        return self._flat.portable() if self._flat is not None and self.window.mode == "zeros" else None
+        return self.flat.portable() if self.flat is not None and self.window.mode == "zeros" else None
 
     def __call__(self, total: Tensor, channels_last: bool) -> Tensor:
         """Co5 of ``total``, which is (C, *space), or (*space, C) if ``channels_last``."""
-        if self._flat is None:
+        if self.flat is None:
             planar = total.movedim(-1, 0) if channels_last else total
             return self.traceable(planar.to(self._weight.dtype), self._weight)
         if self.window.mode != "zeros":
@@ -66,7 +67,7 @@ class ExpectedSums:
         if len(self.window.size) < 2:  # (1, L, C) or (C, 1, L)
             channels = total.shape[-1 if channels_last else 0]
             total = total.reshape((1, -1, channels) if channels_last else (channels, 1, -1))
-        return self._flat(total.contiguous(), channels_last)
+        return self.flat(total.contiguous(), channels_last)
 
     def traceable(self, total: Tensor, weight: Tensor) -> Tensor:
         """Co5 of ``total`` (C, *space) with Cw1 ``weight`` (C, *kernel), in torch's own operations."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.abft.checksum import bias_sum
-from holdfast.abft.detection import Detection, Exact, Found, Portable, Summed
+from holdfast.abft.compiled import Compiled
+from holdfast.abft.detection import Detection, Exact, Found, Portable
 from holdfast.abft.events import Guard
 from holdfast.abft.expected import ExpectedSums
 from holdfast.abft.ladder import recover
@@ -32,6 +33,8 @@ class ProtectedLayer(Transparent, ABC):
 
     factor = 1.0
     """Calibrated threshold over analytic threshold."""
+    verified = False
+    """Whether the input is compared with Cd1 after the layer has read it."""
 
     def __init__(self, layer: nn.Module, name: str, guard: Guard) -> None:
         super().__init__(layer)
@@ -106,8 +109,9 @@ class ProtectedLayer(Transparent, ABC):
             guard.watch(self.name, found.verdict.deviation, found.threshold)
         if guard.capture is not None:
             guard.capture(self, x, out)
-        if found.verdict.violations:
+        if not found.clean:
             out = self._fault(x, out, summed, found, detection)
+        detection.done(summed)
         return out
 
     def _detection(self, x: Tensor) -> Detection:
@@ -117,8 +121,8 @@ class ProtectedLayer(Transparent, ABC):
         key = x.dtype, x.device
         detection = self._detections.get(key)
         if detection is None:
-            kind = Portable if Portable.takes(self, x) else Exact
-            detection = self._detections[key] = kind(self)
+            kinds = (kind for kind in (Compiled, Portable) if kind.takes(self, x))
+            detection = self._detections[key] = next(kinds, Exact)(self)
         return detection
 
     def check(self, out: Tensor, expected: Tensor, n: int, threshold: float) -> Verdict:
@@ -138,7 +142,7 @@ class ProtectedLayer(Transparent, ABC):
             self.refresh()
         return "weights reloaded" if reloaded else "checksums renewed" if renewed else ""
 
-    def _fault(self, x: Tensor, out: Tensor, summed: Summed, found: Found, by: Detection) -> Tensor:
+    def _fault(self, x: Tensor, out: Tensor, summed: Any, found: Found, by: Detection) -> Tensor:
         again = None if summed.form is None else by.before
         call = LayerCall(self, x, out, summed.cd1, summed.co5, summed.stats, found.threshold, again)
         verdict, size = found.verdict, self.canonical(out).shape[2:]
@@ -205,8 +209,13 @@ class ProtectedConv(ProtectedLayer):
 
 
 class ProtectedLinear(ProtectedLayer):
-    """Linear on input (N, ..., K): the first dimension is summed, each index in between has its checksum."""
+    """Linear on input (N, ..., K): the first dimension is summed, each index in between has its checksum.
 
+    Its input is verified after the product: the kernels of a trained classifier add up to nearly zero, so
+    that Co5 would hardly see a damaged one. K·N numbers are compared, against K·N·M products.
+    """
+
+    verified = True
     fault_site: nn.Linear
 
     def window(self) -> Window:

@@ -23,14 +23,12 @@ class ChecksumConvolution:
         self.weight = weight.contiguous()
         self.window = window
         self._last = weight.permute(1, 2, 0).contiguous()
-        # Of maps with channels first the core computes every position, also those that a stride skips.
-        self._striding = window.stride != (1, 1) and weight[0].numel() >= 25
         self._portable: portable.Convolution | None = None
         self._geometries: dict[tuple[torch.Size, bool], tuple[Any, int]] = {}
 
     def used(self, channels_last: bool) -> Tensor:
         """The weights (C, R, S) that a call with this layout multiplies with, in their own memory."""
-        last = native.load() is not None and (channels_last or self._striding)
+        last = native.load() is not None and channels_last
         return self._last.permute(2, 0, 1) if last else self.weight
 
     def portable(self) -> portable.Convolution:
@@ -46,8 +44,6 @@ class ChecksumConvolution:
         kernels = native.load()
         if kernels is None or not total.is_cpu:
             return reference.checksum_convolution(total, self.weight, self.window, channels_last)
-        if self._striding and not channels_last:
-            total, channels_last = total.permute(1, 2, 0).contiguous(), True
         key = (total.shape, channels_last)
         geometry = self._geometries.get(key)
         if geometry is None:

@@ -20,6 +20,8 @@ ACTIVATIONS = ("none", "relu", "clamp", "leaky")
 """What ``finish_layer`` can apply: nothing, max(x, 0), that and an upper bound, x or slope·x below 0."""
 CARRY_HEAD = 8
 """Numbers before the sum in a carry (statistics), and before Co5 in a check (threshold, deviation)."""
+DETECT_HEAD = 8
+"""Numbers before Co5 in the memory of ``before_layer``; the first four are the statistics of the input."""
 REMEDY = "reinstall holdfast where a C++17 compiler is installed"
 
 
@@ -77,11 +79,16 @@ class Kernels:
         self._core = core.Core(isa)
         self._geometry = core.Geometry
         self._plan = core.LayerPlan
+        self._detection = core.Detection
         self.isa = isa
         self.finish_layer = self._core.finish_layer
         """Check and finish one layer, all in addresses; see ``finish_layer`` in native/src/passes.hpp."""
         self.carry_sum = self._core.carry_sum
         """``batch_sum`` of (address, N, length) into the carry at an address."""
+        self.before_layer = self._core.before_layer
+        """Sum a layer's input and make Co5, all in addresses; see native/src/detect.hpp."""
+        self.after_layer = self._core.after_layer
+        """Compare its output: a Verdict's numbers, the threshold, whether the input is as it was summed."""
 
     def batch_sum(self, x: Tensor, weighted: bool = False) -> tuple[Tensor, BatchStats]:
         """See ``reference.batch_sum``; x float32."""
@@ -146,6 +153,34 @@ class Kernels:
             [*pool, *size],
         )
         return plan, high * wide, size
+
+    def detection(
+        self,
+        shape: tuple[int, int, int, int],
+        kernel: tuple[int, int],
+        window: Window,
+        outputs: int,
+        *,
+        channels_last: bool,
+        bias_sum: float,
+        threshold: tuple[float, ...],
+        inside: bool,
+        verified: bool,
+    ) -> tuple[Any, int, int]:
+        """What ``before_layer`` and ``after_layer`` need for inputs of ``shape`` (N, C, H, W); how many
+        positions the output has; how many float64 the memory of a call has.
+
+        ``threshold`` as in ``layer_plan``; ``verified``: after the layer its input is compared with its sum.
+        """
+        n, channels, height, width = shape
+        left, _, top, _ = window.padding
+        high, wide = window.output_size((height, width), kernel)
+        numbers = [channels, height, width, *kernel, *window.stride, top, left, *window.dilation, high, wide]
+        plan = self._detection(
+            numbers, channels_last, n, outputs, n * bias_sum, list(threshold), inside, verified
+        )
+        length = channels * height * width
+        return plan, high * wide, DETECT_HEAD + high * wide + (length if n > 1 else (length + 1) // 2)
 
     def geometry(
         self, shape: tuple[int, int, int], kernel: tuple[int, int], window: Window
