@@ -31,8 +31,11 @@ def test_every_verb_explains_itself_with_an_example(holdfast, verb):
 def test_a_domain_verb_lists_its_program_s_inputs(holdfast, verb):
     text = re.sub(r"\s+", " ", holdfast(verb, "--help").stdout)
     program = json.loads(holdfast("show", f"program:{verb}", "--json").stdout)
-    for name in program["inputs"]:
-        assert f"--{name.replace('_', '-')}" in text
+    positional = program["cli"]["positional"]
+    for name, declared in program["inputs"].items():
+        option = name.upper() if name in positional else f"--{name.replace('_', '-')}"
+        assert f"{option} {declared['description']}" in text
+        assert all(str(choice) in text for choice in declared.get("choices") or ())
 
 
 def test_help_imports_no_heavy_package():

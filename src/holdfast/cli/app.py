@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
@@ -197,11 +198,24 @@ def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -
 
 
 def _inputs_help(program: dict[str, Any]) -> str:
-    lines = []
+    """The inputs as a list; \\b keeps click from wrapping it anew."""
+    positional = program["cli"]["positional"]
+    names = {
+        name: name.upper() if name in positional else f"--{name.replace('_', '-')}"
+        for name in program["inputs"]
+    }
+    column = 2 + max(map(len, names.values()))
+    lines = ["\b", "Inputs:"]
     for name, declared in program["inputs"].items():
-        default = f" (default {declared['default']})" if declared.get("default") is not None else ""
-        lines.append(f"--{name.replace('_', '-')} {declared['type']}: {declared['description']}{default}")
-    return "\n\n".join(lines)
+        meaning = declared["description"]
+        if len(declared.get("choices") or ()) > 1:
+            meaning += f": {', '.join(map(str, declared['choices']))}"
+        if declared.get("default") not in (None, False):
+            meaning += f" (default {declared['default']})"
+        lines += wrap(
+            meaning, 76, initial_indent="  " + names[name].ljust(column), subsequent_indent=" " * (column + 2)
+        )
+    return "\n".join(lines)
 
 
 for _verb in DOMAIN_VERBS:

@@ -6,6 +6,8 @@ import json as jsonlib
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Any
 
 from holdfast.cli import arguments
@@ -133,6 +135,10 @@ def protect(
         _print_layers(model, json)
         return
     if not onnx:
+        if out is not None and out.suffix == ".onnx":
+            raise UsageError(
+                "--out", expected="a folder", got=str(out), remedy="only an ONNX model becomes one"
+            )
         if correct:
             raise UsageError("--correct", expected="an .onnx file", got=str(model), remedy="use --on-fault")
         run("program:protect", words, out=out, force=force, json=json)
@@ -171,7 +177,9 @@ def _count(items: Sequence[Any], noun: str) -> str:
 def _tell(event: Any) -> None:
     """One line a step on stderr: what it is, and how it went."""
     words = {"start": "…", "ran": f"{event.seconds:.1f} s", "hit": "from the cache"}
-    how = words.get(event.kind, event.kind) + (f": {event.message}" if event.message else "")
+    # What made a step fail is the error that ends the command.
+    message = f": {event.message}" if event.message and event.kind != "failed" else ""
+    how = words.get(event.kind, event.kind) + message
     name = event.step + (f" ({event.title})" if event.title else "")
     terminal = sys.stderr.isatty()
     if event.kind == "start" and not terminal:
@@ -343,4 +351,5 @@ def show_plan(path: Path, json: bool) -> None:
         print_json([{"key": dict(each.key), "layers": [asdict(x) for x in each.layers]} for each in loaded])
         return
     for each in loaded:
-        print(each.describe())
+        for line in each.describe().splitlines():
+            print(fill(line, get_terminal_size().columns, subsequent_indent="  "))
