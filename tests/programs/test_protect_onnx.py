@@ -35,6 +35,8 @@ def runner(make_runner):
 
 def test_the_named_file_is_written_and_nothing_else(runner):
     found = runner("protect", "in.onnx", "-o", "deep/out.onnx", "--correct", "--json")
+    (skipped,) = found.pop("unprotected")
+    assert (skipped["layer"], skipped["reason"]) == ("unchecked", "its weights are computed")
     assert found == {"model": "deep/out.onnx", "protected_layers": 1, "layers": 2}
     assert [path.name for path in (runner.folder / "deep").iterdir()] == ["out.onnx"]
     active = onnxruntime.InferenceSession(

@@ -152,11 +152,17 @@ def protect(
     from holdfast.abft.onnx import copy
 
     copy(Path(finished.steps[0].outputs["model"]), out)
-    counted = finished.records[0]
+    layers = jsonlib.loads(Path(finished.steps[0].outputs["layers"]).read_text(encoding="utf-8"))
+    skipped = [layer for layer in layers if not layer["protected"]]
+    count = len(layers) - len(skipped)
     if json:
-        print_json({"model": str(out), "protected_layers": counted.value, "layers": counted.n})
-    else:
-        print(f"{out}: {counted.value:g} of {counted.n} layers protected")
+        print_json(
+            {"model": str(out), "protected_layers": count, "layers": len(layers), "unprotected": skipped}
+        )
+        return
+    print(f"{out}: {count} of {len(layers)} layers protected")
+    for layer in skipped:
+        print(f"not protected: {layer['layer']} ({layer['type']}): {layer['reason']}")
 
 
 def _print_layers(model: Path, json: bool) -> None:
