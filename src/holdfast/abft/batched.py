@@ -279,6 +279,7 @@ class _Call:
     """``ladder.Call`` of one product: image i is a row of A, kernel j a column of B, position b."""
 
     threshold = 0.0
+    whole = True
 
     def __init__(self, before: _Operands, out: Tensor, expected: Tensor, tau: Tensor, name: str) -> None:
         self.name, self.out = name, out
@@ -339,6 +340,11 @@ class _Call:
         off = self.violated()
         before = self._before
         self.out.detach()[off] = compute(before.a[off], before.b[off], before.alpha).to(self.out.dtype)
+
+    def near_co1(self, positions: Tensor) -> Tensor:
+        """Co1 (J, V) at ``positions``."""
+        co1: Tensor = self.product.by_kernels(self.cd1[None], positions)[0]
+        return co1
 
     def thresholds(self) -> Thresholds:
         """The largest thresholds of the matrices that are off; t1, t3 (J, 1), t2, t4 (I, 1)."""

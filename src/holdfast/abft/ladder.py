@@ -2,8 +2,9 @@
 
     input as it was?  no: Cd1 damaged → discard it; D damaged → restore it from Cd1, compute again
     CoC → RC → ClC → FC        each only for positions that the ones before left off
-    weights as they were?  no: reload them, compute again; checksums of weights not theirs? renew them
     Co5 anew                   it may be what was hit
+    compute the layer again    an error of the computing does not come twice
+    weights as they were?      no: reload them, compute again; checksums of weights not theirs? renew them
     compute the layer again, TRIES times at most
     FaultError
 
@@ -13,7 +14,8 @@ Checksums and sums are computed when a rung first needs them and kept for the ne
 What has been corrected is verified again. What CoC, RC and ClC did is confirmed by the row and column sums
 that they did not use: two errors of one row can imitate a single one between them. Where more than single
 blocks were off, D or W may have been hit, with errors that cancel at positions that CoC-D therefore passed:
-there the whole layer is compared once more, with random weights (``freivalds``).
+there the weights are verified and the whole layer is compared once more, with random weights
+(``freivalds``). Where a layer cannot be compared so, or sooner computed again, only CoC runs.
 
 Bound. With τ1, τ2, τ5 of ``threshold``, a block of image n and channel m that a rung has corrected is within
 2 max(τ1[m], τ2[n]) + τ5 of what it should be, and so is every block of that position, if the fault stayed
@@ -50,11 +52,13 @@ _DEARER = {"Co1": 8, "Co2": 400}
 class Call(Protocol):
     """One call of a protected layer whose check failed.
 
-    ``d`` (N, C, *space) is the live input, ``cd1`` (C, *space) float64 its sum and ``stats`` its statistics,
-    both taken before the layer ran. Positions are flat, of the output's map.
+    ``d`` (N, C, *space) is the live input, ``cd1`` (C, *space) its sum, in float64 or, of a single image, in
+    the dtype of that; ``stats`` its statistics; both were taken before the layer ran. Positions are flat, of
+    the output's map. ``whole``: the whole output can be compared (``sound``) after a correction.
     """
 
     name: str
+    whole: bool
     d: Tensor
     cd1: Tensor
     stats: BatchStats
@@ -69,6 +73,9 @@ class Call(Protocol):
 
     def expected(self, positions: Tensor) -> Tensor:
         """Co5 (V,) float64, free of bias, at ``positions``."""
+
+    def near_co1(self, positions: Tensor) -> Tensor:
+        """Co1 (M, V) at ``positions``, as exact as the layer's own output: to compare with, not to use."""
 
     def thresholds(self) -> Thresholds:
         """All thresholds of this call."""
@@ -152,27 +159,47 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
         return True
     allowed = guard.rungs_of(call.name)
     again = "recompute" in allowed
+    open_ = call.violated()
     reloaded = False
-    if not again or _worthwhile(call):
-        trail += correct(call, guard, call.violated(), allowed)
+    rungs = _worthwhile(call, len(open_), allowed) if again else allowed
+    if rungs and open_.numel():
+        trail += correct(call, guard, open_, rungs)
         if not call.violated().numel():
             if not {"RC", "ClC", "FC"} & set(trail):
                 return True
             reloaded = _weights_repaired(call, trail)
             if not (reloaded and again) and call.sound():
                 return True
-    reloaded = _weights_repaired(call, trail) or reloaded
-    call.expect(call.cd1)
-    if not reloaded and not call.violated().numel() and call.sound():
-        if "checksums renewed" not in trail:
-            trail.append("checksums discarded")
+    if not reloaded and call.whole and _renewed(call, trail):
         return True
-    for _ in range(TRIES if again else 0):
-        call.recompute()
-        trail.append("recomputed")
-        if not call.violated().numel():
+    tries = TRIES if again else 0
+    if tries and not reloaded:
+        tries -= 1
+        if _recomputed(call, trail):
             return True
-    return False
+    # What comes again is no error of the computing: a weight is damaged, or a checksum of the weights.
+    reloaded = _weights_repaired(call, trail) or reloaded
+    if not reloaded and _renewed(call, trail):
+        return True
+    call.expect(call.cd1)
+    return any(_recomputed(call, trail) for _ in range(tries))
+
+
+def _renewed(call: Call, trail: list[str]) -> bool:
+    """Whether the output is right by a new Co5, so that only a checksum was not; renews those of weights."""
+    call.expect(call.cd1)
+    if call.violated().numel() or _weights_repaired(call, trail) or not call.sound():
+        return False
+    if "checksums renewed" not in trail:
+        trail.append("checksums discarded")
+    return True
+
+
+def _recomputed(call: Call, trail: list[str]) -> bool:
+    """Compute the layer again; whether it is right now."""
+    call.recompute()
+    trail.append("recomputed")
+    return not call.violated().numel()
 
 
 def _weights_repaired(call: Call, trail: list[str]) -> bool:
@@ -192,7 +219,8 @@ def _input_mended(call: Call, guard: Guard, trail: list[str]) -> bool:
     if torch.equal(cd1, call.cd1):
         return False
     if _alike(stats[:2], call.stats[:2]):
-        kept = (float(call.cd1.abs().max()), float(call.cd1.square().sum()))
+        summed = call.cd1.to(torch.float64)
+        kept = (float(summed.abs().max()), float(summed.square().sum()))
         if _alike(kept, call.stats[2:]):
             raise InputDamaged("input", expected="as it was summed", got="changed")
         # D has the statistics it had, and the stored Cd1 has not: so only Cd1 has changed.
@@ -219,12 +247,14 @@ def _chunk(call: Call) -> int:
     return max(1, CHUNK // blocks)
 
 
-def _worthwhile(call: Call) -> bool:
-    """Whether summing rows and columns at the violated positions is cheaper than the layer itself."""
+def _worthwhile(call: Call, count: int, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the ``allowed`` rungs that cost less than the layer itself at ``count`` positions."""
     n, m = call.d.shape[0], call.product.weight().shape[0]
     everywhere = prod(call.product.window.output_size(call.d.shape[2:]))
     each = _DEARER["Co1"] * m + _DEARER["Co2"] * n
-    return each * call.violated().numel() < n * m * everywhere
+    if each * count >= n * m * everywhere:
+        return ()
+    return allowed if call.whole else tuple(rung for rung in allowed if rung == "CoC")
 
 
 def correct(call: Call, guard: Guard, positions: Tensor, rungs: tuple[str, ...]) -> tuple[str, ...]:
@@ -269,6 +299,13 @@ class _Case:
         return self._tapped("co1", self.call.product.by_kernels(self.call.cd1[None], self.positions)[0])
 
     @cached_property
+    def seen_co1(self) -> Tensor:
+        """Co1 to compare with: much cheaper where no rung has used it."""
+        if "co1" in self.__dict__ or self.guard.tap is not None:
+            return self.co1
+        return self.call.near_co1(self.positions)
+
+    @cached_property
     def co2(self) -> Tensor:
         return self._sums(self.call.d, self.call.product.cw1, "co2")
 
@@ -306,7 +343,7 @@ class _Case:
         """(V,): whether the corrected ``blocks`` agree with the sums that ``rung`` did not use."""
         fine = ~off(self.co5 - blocks.sum((0, 1)), 2 * self.tau.t5)
         if rung in ("CoC", "ClC"):
-            fine &= ~off(self.co1 - blocks.sum(0), self.tau.t1 + self.tau.t5).any(0)
+            fine &= ~off(self.seen_co1 - blocks.sum(0), self.tau.t1 + self.tau.t5).any(0)
         if rung in ("CoC", "RC"):
             fine &= ~off(self.co2 - blocks.sum(1), self.tau.t2 + self.tau.t5).any(0)
         return fine
@@ -343,4 +380,4 @@ def _scheme(trail: list[str]) -> str:
 
 
 def _action(trail: list[str]) -> Action:
-    return "recomputed" if "recomputed" in trail or trail[-1] == "input restored" else "corrected"
+    return "recomputed" if _scheme(trail) in ("recomputed", "input restored") else "corrected"

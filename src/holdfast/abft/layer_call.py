@@ -12,7 +12,7 @@ from holdfast.abft.freivalds import product_holds
 from holdfast.abft.product import Product
 from holdfast.abft.threshold import Thresholds, rounding_dtype, thresholds
 from holdfast.core.errors import InputDamaged
-from holdfast.kernels import BatchStats, batch_sum
+from holdfast.kernels import BatchStats, batch_sum, block_sums
 
 if TYPE_CHECKING:
     from holdfast.abft.detection import Summed
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 class LayerCall:
     """``ladder.Call`` of a layer that ran by itself: ``out`` holds its output, bias and all."""
+
+    whole = True
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class LayerCall:
         self._co5, self._summed_co5 = co5.to(torch.float64).view(-1), co5
         self._sum_again = sum_again
         self._fine = torch.zeros(co5.numel(), dtype=torch.bool)
+        self._s5: Tensor | None = None
 
     @property
     def product(self) -> Product:
@@ -60,16 +63,19 @@ class LayerCall:
 
     def violated(self) -> Tensor:
         """The positions (V,) that are off now, those with NaN or Inf included."""
-        n = self.d.shape[0]
-        sums = torch.zeros_like(self._co5)
-        for image in self._blocks():
-            sums += image.to(torch.float64).sum(0)
-        deviation = (sums - self._co5 - n * self.layer.bias_sum).abs()
+        if self._s5 is None:
+            values, channels_last = self.layer.arrange(self.out.detach())
+            self._s5 = block_sums(values, channels_last)
+        deviation = (self._s5 - self._co5 - self.d.shape[0] * self.layer.bias_sum).abs()
         return (~(deviation <= self.threshold) & ~self._fine).nonzero()[:, 0]
 
     def expected(self, positions: Tensor) -> Tensor:
         """Co5 (V,) float64, free of bias, at ``positions``."""
         return self._co5[positions]
+
+    def near_co1(self, positions: Tensor) -> Tensor:
+        """Co1 (M, V) at ``positions``, as exact as the layer's own output."""
+        return self.product.near_rows(self.cd1, positions)
 
     def thresholds(self) -> Thresholds:
         """All thresholds of this call."""
@@ -96,6 +102,8 @@ class LayerCall:
         out = self.layer.canonical(self.out.detach())
         where = torch.unravel_index(positions[v], out.shape[2:]) if out.dim() > 2 else ()
         out[(n, m, *where)] = values.to(out.dtype)
+        if self._s5 is not None:
+            self._s5[positions] = self._blocks()[:, :, positions].to(torch.float64).sum((0, 1))
 
     def discard(self, positions: Tensor) -> None:
         """Believe the output at ``positions``: their checksum is damaged."""
@@ -131,4 +139,5 @@ class LayerCall:
 
     def recompute(self) -> None:
         """Run the product again, into the same output, without hooks."""
+        self._s5 = None
         self.out = type(self.layer.fault_site).forward(self.layer.fault_site, self.x)

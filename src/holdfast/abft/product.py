@@ -136,6 +136,15 @@ class Product:
         pieces = torch.split(kernels, max(1, CHUNK // max(1, weight[0].numel())), 1)
         return torch.cat([self._contract(d, positions, piece, dtype) for piece in pieces], 1)
 
+    def near_rows(self, total: Tensor, positions: Tensor) -> Tensor:
+        """``total`` (C, *space) ⊗ W at ``positions`` (V,): (M, V) float64, as exact as the layer itself.
+
+        In float32 it costs little more than reading the weights once.
+        """
+        narrow = torch.get_float32_matmul_precision() == "highest" and self.weight().dtype is torch.float32
+        dtype = torch.float32 if narrow else torch.float64
+        return self.by_kernels(total[None], positions, dtype)[0].to(torch.float64)
+
     def by_sums(self, d: Tensor, positions: Tensor, sums: Sequence[Tensor]) -> Tensor:
         """``d`` ⊗ each of ``sums`` (C, *kernel) at ``positions`` (V,): Co2, Co4 of D, Co5 … Co7 of Cd1, Cd2.
 

@@ -19,60 +19,71 @@ from holdfast.core.errors import FaultError, InputDamaged
 from holdfast.kernels import BatchStats, batch_sum, reference
 
 if TYPE_CHECKING:
-    from holdfast.abft.fused.layer import FusedLayer
+    from holdfast.abft.fused.layer import FusedLayer, Plan
 
 
 class FusedCall:
     """``ladder.Call`` of a fused layer.
 
     The native pass has left the positions that are off as the product made them, bias and all, and finished
-    the others. The ladder works on those alone; ``finish`` then does for them what the pass did for the rest.
+    the others, so that the ladder can read those alone. What single blocks do not explain is computed again,
+    by the same pass.
     """
+
+    whole = False
 
     def __init__(
         self,
         layer: FusedLayer,
+        plan: Plan,
         x: Tensor,
         residual: Tensor | None,
         out: Tensor,
+        pooled: Tensor | None,
         source: Buffer,
         beside: Buffer | None,
         result: Buffer | None,
         workspace: Workspace,
-        positions: int,
     ) -> None:
-        self.layer, self.name = layer, layer.name
-        self.x, self.residual, self.out = x, residual, out
+        self.layer, self.plan, self.name = layer, plan, layer.name
+        self.x, self.residual, self.out, self.pooled = x, residual, out, pooled
         self.source, self.beside, self.result = source, beside, result
         self.workspace = workspace
-        self.incomplete = False
-        """Whether the fault may have reached positions that are finished: the layer has to run again."""
         self.d = layer.canonical(x)
-        self._carried = source.total((*self.d.shape[2:], self.d.shape[1]), len(x)).movedim(-1, 0)
-        self.cd1 = self._carried.to(torch.float64)
+        self.cd1 = source.total((*self.d.shape[2:], self.d.shape[1]), len(x)).movedim(-1, 0)
         self.stats = source.stats
         self.threshold, self.deviation = workspace.check.memory[:2].tolist()
-        self._co5 = workspace.check.values(positions, torch.float64)
-        self._fine = torch.zeros(positions, dtype=torch.bool)
+        self._co5 = workspace.check.values(plan[1], torch.float64)
+        self._fine = torch.zeros(plan[1], dtype=torch.bool)
+        self._struck: frozenset[int] = frozenset()
 
     # ---- the way in and out --------------------------------------------------------------------------------
 
-    def handle(self, found: int) -> None:
+    def handle(self, found: int) -> Tensor:
         """Recover, given what the pass returned: v violated positions, or −1 − v with a damaged residual.
 
-        Raises FaultError, InputDamaged.
+        Returns the finished output, or what it was pooled from. Raises FaultError, InputDamaged.
         """
+        self._take(found)
+        if not self.open.numel():
+            return self.out
+        size = self.out.shape[2:] if self.out.dim() == 4 else self.out.shape[1:-1]
+        location = index_of(int(self.open[0]), size) if size else None
+        recover(self, self.layer.guard, location=location, deviation=self.deviation)
+        if self._struck & self.layer.struck:
+            self.layer.repair_weights()  # the same channel as last time: its kernel may be what is damaged
+        self.layer.struck = self._struck
+        if self.open.numel():
+            self._finish()
+        return self.out
+
+    def _take(self, found: int) -> None:
+        """Note what the pass has found: these positions are off, and nothing else is."""
         if found < 0:
             self._residual_damaged()
             found = -1 - found
         self.open = self.workspace.violated.memory[:found].clone()
-        if not found:
-            return
-        size = self.out.shape[2:] if self.out.dim() == 4 else self.out.shape[1:-1]
-        location = index_of(int(self.open[0]), size) if size else None
-        recover(self, self.layer.guard, location=location, deviation=self.deviation)
-        if self.layer.chain.pool is None:
-            self._finish()  # with a pool the whole output is still as the product made it
+        self._judged = True
 
     def _residual_damaged(self) -> None:
         """The residual is not what was summed when it was made: only the whole model can mend that."""
@@ -93,6 +104,11 @@ class FusedCall:
 
     def _finish(self) -> None:
         """Residual, activation and sum over the batch for the positions that were left out."""
+        if self.pooled is not None:  # then the whole output is still as the product made it
+            at = 0 if self.result is None else self.result.at
+            out, pooled = self.out.data_ptr(), self.pooled.data_ptr()
+            self.layer.kernels.finish_layer(self.plan[0], out, pooled, 0, 0, 0, at, 0, 0)
+            return
         rows = self._rows(self.out)
         values = rows[:, self.open]
         if self.residual is not None:
@@ -146,14 +162,20 @@ class FusedCall:
 
     def violated(self) -> Tensor:
         """The positions (V,) that are off now, those with NaN or Inf included."""
-        sums = image_sum(self._rows(self.out)[:, self.open]).sum(1)
-        offset = len(self.x) * self.layer.bias_sum
-        deviation = (sums - self._co5[self.open] - offset).abs()
-        return self.open[~(deviation <= self.threshold) & ~self._fine[self.open]]
+        if not self._judged:
+            sums = self._rows(self.out)[:, self.open].to(torch.float64).sum((0, 2))
+            offset = len(self.x) * self.layer.bias_sum
+            right = (sums - self._co5[self.open] - offset).abs() <= self.threshold  # false for a NaN
+            return self.open[~(right | self._fine[self.open])]
+        return self.open
 
     def expected(self, positions: Tensor) -> Tensor:
         """Co5 (V,) float64, free of bias, at ``positions``."""
         return self._co5[positions]
+
+    def near_co1(self, positions: Tensor) -> Tensor:
+        """Co1 (M, V) at ``positions``, as exact as the layer's own output."""
+        return self.layer.near_co1(self.cd1, positions)
 
     def thresholds(self) -> Thresholds:
         """All thresholds of this call."""
@@ -171,39 +193,54 @@ class FusedCall:
         n, m, v = changed.nonzero(as_tuple=True)
         values = (blocks + self._bias[:, None])[n, m, v]
         self._rows(self.out)[n, positions[v], m] = values.to(self.out.dtype)
+        self._struck |= frozenset(m.tolist())
+        self._judged = False
 
     def discard(self, positions: Tensor) -> None:
         """Believe the output at ``positions``: their checksum is damaged."""
         self._fine[positions] = True
+        self._judged = False
 
     def sum_input(self) -> tuple[Tensor, BatchStats]:
         """Cd1 and the statistics of ``d`` as it is now."""
+        if len(self.d) == 1 and torch.equal(self.d[0], self.cd1):
+            return self.cd1, self.stats
         total, stats = batch_sum(self.d.movedim(1, -1))
-        return total.movedim(-1, 0), stats
+        return total.movedim(-1, 0).to(self.cd1.dtype), stats
 
     def expect(self, cd1: Tensor) -> None:
         """Use ``cd1`` and its Co5 from now on."""
-        self.cd1 = cd1
-        self._carried.copy_(cd1)
-        self._co5.copy_(self.layer.co5(self.cd1))
+        self.cd1.copy_(cd1)
+        self._co5.copy_(self.layer.co5(cd1.to(torch.float64)))
         self._fine.zero_()
+        self._judged = False
 
     def repair_weights(self) -> str:
         """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
-        self._forget_weight()
-        return self.layer.repair_weights()
+        self.__dict__.pop("_weight", None)
+        done = self.layer.repair_weights()
+        self.plan = self.layer.plan(self.x)
+        return done
 
     def sound(self) -> bool:
-        """True: only the positions that were left out can be read here, so the layer will run again."""
-        self.incomplete = True
-        return True
+        """Whether the output is right; computed again for that, as the pass has finished what was right."""
+        self.recompute()
+        return not self.open.numel()
 
     def recompute(self) -> None:
-        """Run the product again, for the positions that were left out."""
-        self.incomplete = True
-        self._forget_weight()
-        again = self._rows(self.layer.multiply(self.x))
-        self._rows(self.out)[:, self.open] = again[:, self.open]
-
-    def _forget_weight(self) -> None:
+        """Run the product again, and the pass that checks and finishes it."""
         self.__dict__.pop("_weight", None)
+        self.out = self.layer.multiply(self.x)
+        self._struck = frozenset()
+        self._take(
+            self.layer.finish(
+                self.plan,
+                self.out,
+                self.pooled,
+                self.residual,
+                self.source,
+                self.beside,
+                self.result,
+                self.workspace,
+            )
+        )

@@ -18,19 +18,23 @@ def folded(layer: Any, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor | No
     weight, bias = effective_weight(layer).detach(), layer.bias
     if norm is None:
         return weight, None if bias is None else bias.detach()
-    mean, variance = norm.running_mean, norm.running_var
+    scale = norm_scale(norm)
+    mean = norm.running_mean
     assert mean is not None  # is_foldable saw to that
-    assert variance is not None
-    scale = (variance.to(torch.float64) + norm.eps).rsqrt()
-    shift = torch.zeros_like(scale)
-    if norm.affine:
-        scale = scale * norm.weight.detach().to(torch.float64)
-        shift = norm.bias.detach().to(torch.float64)
+    shift = torch.zeros_like(scale) if not norm.affine else norm.bias.detach().to(torch.float64)
     before = -mean.to(torch.float64)
     if bias is not None:
         before = before + bias.detach().to(torch.float64)
     kernels = weight.to(torch.float64) * scale.reshape(-1, *[1] * (weight.dim() - 1))
     return kernels.to(weight.dtype), (shift + before * scale).to(weight.dtype)
+
+
+def norm_scale(norm: nn.BatchNorm2d) -> Tensor:
+    """What ``norm`` multiplies each channel with, (M,) float64."""
+    variance = norm.running_var
+    assert variance is not None  # is_foldable saw to that
+    scale = (variance.to(torch.float64) + norm.eps).rsqrt()
+    return scale * norm.weight.detach().to(torch.float64) if norm.affine else scale
 
 
 def is_foldable(norm: nn.Module) -> bool:

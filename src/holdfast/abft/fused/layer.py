@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from math import prod, sqrt
 from typing import Any
 
@@ -15,11 +14,10 @@ from holdfast.abft.events import Guard
 from holdfast.abft.expected import ExpectedSums
 from holdfast.abft.fused.call import FusedCall
 from holdfast.abft.fused.chain import Chain
-from holdfast.abft.fused.fold import folded
+from holdfast.abft.fused.fold import folded, norm_scale
 from holdfast.abft.fused.packed import Packed
 from holdfast.abft.fused.state import WeightState, hooks
 from holdfast.abft.fused.workspace import Buffer, Workspace
-from holdfast.abft.ladder import TRIES
 from holdfast.abft.product import Product
 from holdfast.abft.threshold import SIGMAS, WeightScale, weight_scale
 from holdfast.kernels import Window as FlatWindow
@@ -51,8 +49,12 @@ class FusedLayer:
         window = chain.layer.window()
         self.groups = chain.layer.groups
         self.cw1 = kernel_sum(weight, self.groups)
+        self.cw2 = kernel_sum(weight, self.groups, weighted=True)
         self.bias_sum = bias_sum(bias)
         self.scale = weight_scale(weight, bias, self.groups)
+        self.scale_by_m = weight_scale(weight, bias, self.groups, weighted=True)
+        self.struck: frozenset[int] = frozenset()
+        """The channels that the last fault was corrected in."""
         self.outputs = weight.shape[0]
         self.packed = Packed(self.source, window, self.groups)
         self.window = window
@@ -79,19 +81,15 @@ class FusedLayer:
         """Weight and bias as the modules have them, the norm folded in."""
         return folded(self.protected.fault_site, self.chain.norm)
 
-    @cached_property
-    def cw2(self) -> Tensor:
-        """Cw2 of the pristine weights; needed only after a fault."""
-        return kernel_sum(self.source()[0], self.groups, weighted=True)
-
-    @cached_property
-    def scale_by_m(self) -> WeightScale:
-        """What the thresholds of the sums weighted by m need; only after a fault."""
-        return weight_scale(*self.source(), self.groups, weighted=True)
-
     def product(self, weight: Callable[[], Tensor]) -> Product:
         """The product with ``weight()`` and the checksums of the pristine weights."""
         return Product(weight, self.cw1, self.cw2, self.window, self.groups)
+
+    def near_co1(self, cd1: Tensor, positions: Tensor) -> Tensor:
+        """Co1 (M, V) of Cd1 (C, *space) at ``positions`` by the weights of the modules, in float64."""
+        rows = self.protected.product.near_rows(cd1, positions)
+        norm = self.chain.norm
+        return rows if norm is None else rows * norm_scale(norm)[:, None]
 
     def canonical(self, x: Tensor) -> Tensor:
         """A view of ``x``, input or output of the layer, as (N, C, *space)."""
@@ -155,18 +153,36 @@ class FusedLayer:
         beside: Buffer | None,
         result: Buffer | None,
         workspace: Workspace,
-        tries: int = TRIES,
     ) -> Tensor:
         """The chain's output for ``x`` and ``residual``, both arranged, float32 and not empty.
 
         ``source`` and ``beside`` are the carries of x and of the residual, ``result`` takes the output's.
         """
-        plan, positions, size = self._plans.get(x.shape) or self.plan(x)
+        plan = self._plans.get(x.shape) or self.plan(x)
         out = self.multiply(x)
-        pooled = self._pooled(out, size)
+        pooled = self._pooled(out, plan[2])
+        found = self.finish(plan, out, pooled, residual, source, beside, result, workspace)
+        if found:
+            call = FusedCall(self, plan, x, residual, out, pooled, source, beside, result, workspace)
+            out = call.handle(found)
+        return out if pooled is None else pooled
+
+    def finish(
+        self,
+        plan: Plan,
+        out: Tensor,
+        pooled: Tensor | None,
+        residual: Tensor | None,
+        source: Buffer,
+        beside: Buffer | None,
+        result: Buffer | None,
+        workspace: Workspace,
+    ) -> int:
+        """Check the product ``out`` and finish it in place; what the native pass returns (``FusedCall``)."""
+        native, positions, size = plan
         length = positions if pooled is None else size[0] * size[1]
-        found = self.kernels.finish_layer(
-            plan,
+        found: int = self.kernels.finish_layer(
+            native,
             out.data_ptr(),
             0 if pooled is None else pooled.data_ptr(),
             0 if residual is None else residual.data_ptr(),
@@ -176,15 +192,7 @@ class FusedLayer:
             workspace.check.reserve(positions),
             workspace.violated.reserve(positions),
         )
-        if found:
-            call = FusedCall(self, x, residual, out, source, beside, result, workspace, positions)
-            call.handle(found)
-            if call.incomplete and tries:
-                return self.run(x, residual, source, beside, result, workspace, tries - 1)
-            if pooled is not None:
-                at = 0 if result is None else result.at
-                self.kernels.finish_layer(plan, out.data_ptr(), pooled.data_ptr(), 0, 0, 0, at, 0, 0)
-        return out if pooled is None else pooled
+        return found
 
     def _pooled(self, out: Tensor, size: tuple[int, int]) -> Tensor | None:
         if self.chain.pool is None:
