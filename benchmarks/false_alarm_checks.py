@@ -1,12 +1,15 @@
-"""Do fault-free runs ever raise an alarm? ``python -m benchmarks.false_alarm_checks``.
+"""Do fault-free runs ever raise an alarm? ``python -m benchmarks.false_alarm_checks --pieces 228``.
 
-Runs protected models and layers on hostile data, no fault anywhere, and counts layer checks and alarms:
-every model of the zoo (small inputs, random weights and norms), and single layers of random shape, whose
-weights are positive, constant, binary, repeated or drifting and scaled by 10⁻⁶ … 10⁶. Inputs are normal,
-rectified, zero, constant, one image many times, one spike, eight decades wide, offset; scaled by 10⁻⁶ … 10⁶
-too. float32 (fast path and module by module), bfloat16, float64. Run it for each number of threads; with
-``--add`` the checks are added to those recorded, so that a long run can be cut into short ones by ``--only``
-and ``--seed``.
+Runs protected models and layers with no fault anywhere, and counts layer checks, alarms, and the largest
+deviation over threshold. Every model of the zoo with random weights (half of them hostile), trained ones, and
+single layers of random shape, on CIFAR-10 and e/γ images and on hostile inputs (``_hostile``); float32 on the
+fast path, module by module, and without the native core; bfloat16 and float64 module by module. A round is
+ROUND = 114 pieces: each model and dtype once, and as many pieces of single layers. All of it with one thread
+and with two.
+
+Resumable: every piece is drawn from the seed, the number of threads and its own number, and is added to the
+records when it is done; the same command goes on where it stopped. Runs with different seeds or threads may
+run side by side. ``HOLDFAST_DATA`` names the folder of the data.
 """
 
 from __future__ import annotations
@@ -14,232 +17,164 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from holdfast import models, protect
+from benchmarks._hostile import DTYPES, SIZES, TRAINED, layer_inputs, model_inputs, random_layer, zoo_model
+from benchmarks._tally import Call, Tally, done, kept, ratio, record
+from holdfast import protect
+from holdfast.abft.fused.workspace import Workspace
 from holdfast.abft.protect import Protected
 from holdfast.core import seeding
-from holdfast.core.result import Label, Record, read_records, write_records
-from holdfast.core.stats import wilson
+from holdfast.kernels import native
 
 RECORDS = Path(__file__).parent / "records" / "false_alarm_checks.jsonl"
-DTYPES = (torch.float32, torch.bfloat16, torch.float64)
-INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "normal": lambda x: x,
-    "relu": torch.relu,
-    "zero": torch.zeros_like,
-    "constant": lambda x: torch.full_like(x, 0.1),
-    "the same image": lambda x: x[:1].expand_as(x).contiguous(),
-    "one spike": lambda x: (x * 1e-3).flatten().index_fill(0, torch.tensor(x.numel() // 2), 100.0).view_as(x),
-    "eight decades": lambda x: x * 10 ** (4 * x.roll(1, 0).clamp(-1, 1)),
-    "offset": lambda x: x + 100,
-}
-WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "initial": lambda w: w,
-    "positive": torch.abs,
-    "constant": lambda w: torch.full_like(w, 0.1),
-    "the same kernel": lambda w: w[:1].expand_as(w).contiguous(),
-    "binary": lambda w: w.sign() * 0.3,
-    "drifting": lambda w: w + 0.5 * w.abs().mean(),
-}
-BATCHES: dict[str, tuple[int, int]] = {
-    "cnn": (32, 3000), "vit": (32, 1000), "resnet20": (32, 1000), "resnet32": (32, 500),
-    "resnet18": (32, 200), "resnet34": (32, 100), "resnet50": (32, 100), "mobilenetv2": (32, 300),
-    "vgg11": (32, 20), "vgg13": (32, 20), "vgg16": (32, 20), "vgg19": (32, 20),
-    "alexnet": (64, 20), "alexnet_caffe": (227, 10), "yolov2": (64, 40),
-}  # fmt: skip
-"""Size of the input, and batches for 10⁶ checks in all: fewer of what takes long."""
 LAYERS = "single layers"
+JOBS = [job for name in (*SIZES, *TRAINED) for dtype in DTYPES for job in ((name, dtype), (LAYERS, None))]
+ROUND = len(JOBS)
+BATCHES = defaultdict(lambda: 50, {"cnn": 400, "vit": 120, "alexnet": 20, "alexnet_caffe": 4})
+"""Batches of a model in a piece."""
+CHECKS = 4000
+"""Checks of single layers in a piece, at least."""
 REPEATS = 20
 """How often a single layer meets every kind of input, newly drawn."""
 
 
-def random_layer(draw: random.Random) -> tuple[nn.Module, tuple[int, ...]]:
-    """A Linear or a convolution of any kind, and the shape of its input."""
-    bias, n = draw.random() < 0.6, draw.choice([1, 2, 3, 16])
-    kind = draw.choice(["linear", "conv", "conv", "conv", "1d", "3d", "transposed"])
-    if kind == "linear":
-        features = draw.choice([1, 3, 7, 64, 512, 2048])
-        middle = draw.choice([(), (1,), (5,)])
-        return nn.Linear(features, draw.choice([1, 2, 10, 100]), bias=bias), (n, *middle, features)
-    groups = draw.choice([1, 1, 2, 8])
-    channels, outputs = groups * draw.choice([1, 3, 8]), groups * draw.choice([1, 3, 16])
-    kernel, size = draw.choice([1, 3, 3, 5]), draw.choice([5, 7, 8])
-    options = {"stride": draw.choice([1, 1, 2]), "padding": kernel // 2, "groups": groups, "bias": bias}
-    if kind == "transposed":
-        return nn.ConvTranspose2d(channels, outputs, kernel, **options), (n, channels, size, size)
-    mode = draw.choice(["zeros", "zeros", "circular", "reflect", "replicate"])
-    dimensions = {"1d": 1, "conv": 2, "3d": 3}[kind]
-    make = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-    return make(channels, outputs, kernel, padding_mode=mode, **options), (n, channels, *[size] * dimensions)
+# ---- the three ways a model runs ---------------------------------------------------------------------------
 
 
-def zoo_model(name: str, dtype: torch.dtype) -> tuple[nn.Module, tuple[int, ...]]:
-    """A model with norms that are no identities, and the shape of one input."""
-    size = BATCHES[name][0]
-    model = models.create(name, in_channels=3, classes=10, size=size).eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-    return model.to(dtype), (3, size, size)
+def by_module(model: Protected) -> Call:
+    """Through its modules, in Python."""
+
+    def call(x: Tensor) -> None:
+        model.fault_site(x)
+
+    return call
 
 
-class Tally:
-    """Checks and alarms by (what, dtype), and the largest deviation over threshold."""
+def without_core(model: Protected) -> Call:
+    """The same without the native core: sums in float32 by torch."""
 
-    def __init__(self) -> None:
-        self.checks: Counter[tuple[str, str]] = Counter()
-        self.alarms: Counter[tuple[str, str]] = Counter()
-        self.worst: dict[tuple[str, str], float] = defaultdict(float)
+    def call(x: Tensor) -> None:
+        with mock.patch.object(native, "load", return_value=None):
+            model.fault_site(x)
 
-    def run(self, key: tuple[str, str], model: Protected, x: Tensor, checks: int | None) -> int:
-        """Call ``model``; with ``checks`` None they are counted, module by module, and returned."""
-        model.clear_events()
-        if checks is None:
-            ratios: list[float] = []
-            with model.guard.watched(lambda name, off, tau: ratios.append(off / tau if tau else off)):
-                model(x)
-            checks = len(ratios)
-            self.worst[key] = max(self.worst[key], *ratios)
+    return call
+
+
+def fast(model: Protected, x: Tensor) -> Call | None:
+    """On the fast path, if it takes ``x``; returns the ratios of the layers that are fused."""
+    path = model.fast
+    if path is None or not path.applies((x,), {}):
+        return None
+    ratios: list[float] = []
+
+    def watched(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def running(*args: Any) -> Tensor:
+            out = run(*args)
+            (workspace,) = (each for each in args if isinstance(each, Workspace))
+            threshold, deviation = workspace.check.memory[:2].tolist()
+            ratios.append(ratio(deviation, threshold))
+            return out
+
+        return running
+
+    for layer in path.program.layers if path.program else ():
+        layer.run = watched(type(layer).run.__get__(layer))  # type: ignore[method-assign]
+
+    def call(x: Tensor) -> list[float]:
+        ratios.clear()
+        path(x)
+        return list(ratios)
+
+    return call
+
+
+# ---- pieces ------------------------------------------------------------------------------------------------
+
+
+def piece(number: int, threads: int, seed: int) -> Tally:
+    """One piece: a model or some single layers, on every path that takes it."""
+    seed = seeding.derive(seed, f"false alarms, {threads} threads, piece {number}")
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    tally = Tally()
+    name, dtype = JOBS[number % ROUND]
+    if dtype is None:
+        while tally.checks.total() < CHECKS:
+            layer, shape = random_layer(draw)
+            batches = (x for _ in range(REPEATS) for x in layer_inputs(shape, draw))
+            _meet(tally, name, nn.Sequential(layer).eval(), draw.choice(DTYPES), batches)
+    else:
+        model, shape = zoo_model(name, draw)
+        _meet(tally, name, model, dtype, model_inputs(shape, BATCHES[name.split(",")[0]], draw))
+    return tally
+
+
+def _meet(tally: Tally, name: str, model: nn.Module, dtype: torch.dtype, batches: Iterator[Tensor]) -> None:
+    """All ``batches`` through protected ``model`` in ``dtype``, one path after the other."""
+    kind = str(dtype).removeprefix("torch.")
+    protected = protect(model.to(dtype), plan=None, on_fault="record", pristine=None)
+    bare = protect(model, plan=None, on_fault="record", pristine=None, fuse=False)
+    for number, x in enumerate(batches):
+        x = x.to(dtype)
+        if number == 0:
+            try:
+                protected(x)
+            except NotImplementedError as error:  # torch has no such norm in bfloat16
+                print(f"{name} in {dtype}: {error}")
+                return
+        quick = fast(protected, x)
+        if quick is not None and number % 2 == 0:
+            tally.run((name, "fast path", kind), protected, quick, x)
+        elif dtype is torch.float32 and number % 4 == 3:
+            tally.run((name, "without core", kind), bare, without_core(bare), x)
         else:
-            model(x)
-        self.checks[key] += checks
-        self.alarms[key] += len(model.events)
-        return checks
-
-    def add(self, records: list[Record]) -> None:
-        """Count what earlier runs have recorded."""
-        for record in records:
-            key = str(record.labels.get("model")), str(record.labels.get("dtype"))
-            if "model" not in record.labels or record.value is None or record.n is None:
-                continue
-            if record.metric == "largest_deviation":
-                self.worst[key] = max(self.worst[key], record.value)
-            else:
-                self.checks[key] += record.n
-                self.alarms[key] += round(record.value * record.n)
-
-    def records(self, threads: int, seed: int) -> list[Record]:
-        """The rate of alarms, in all and by model and dtype, and the largest deviations."""
-        made = [_rate(self.alarms.total(), self.checks.total(), seed, {"threads": threads})]
-        for key, checks in sorted(self.checks.items()):
-            labels: dict[str, Label] = {"threads": threads, "model": key[0], "dtype": key[1]}
-            made.append(_rate(self.alarms[key], checks, seed, labels))
-            made.append(
-                Record(
-                    metric="largest_deviation",
-                    value=self.worst[key],
-                    unit="thresholds",
-                    direction="lower",
-                    n=checks,
-                    seed=seed,
-                    labels=labels,
-                )
-            )
-        return made
+            tally.run((name, "module by module", kind), protected, by_module(protected), x)
 
 
-def _rate(alarms: int, checks: int, seed: int, labels: Mapping[str, Label]) -> Record:
-    return Record(
-        metric="false_alarm_rate",
-        value=alarms / checks,
-        unit="of the checks",
-        direction="lower",
-        n=checks,
-        interval=wilson(alarms, checks),
-        seed=seed,
-        labels=dict(labels),
-    )
-
-
-def inputs(shape: tuple[int, ...], dtype: torch.dtype, draw: random.Random) -> Iterator[Tensor]:
-    """Batches of every kind, each of its own scale."""
-    for make in INPUTS.values():
-        x = make(torch.randn(shape)) * 10 ** draw.uniform(-6, 6)
-        if x.dim() == 4 and draw.random() < 0.5:
-            x = x.to(memory_format=torch.channels_last)
-        yield x.to(dtype)
-
-
-def zoo(tally: Tally, draw: random.Random, names: list[str], share: float) -> None:
-    """Every model in every dtype, ``share`` of BATCHES."""
-    for name in names:
-        for dtype in DTYPES:
-            model, shape = zoo_model(name, dtype)
-            protected = protect(model, plan=None, on_fault="record", pristine=None)
-            checks: int | None = None
-            for number in range(max(3, round(share * BATCHES[name][1] / len(DTYPES)))):
-                batch = (draw.choice([1, 1, 2, 3]), *shape)
-                x = draw.choice(list(INPUTS.values()))(torch.randn(batch)) * 10 ** draw.uniform(-3, 3)
-                watched = None if number % 4 == 0 else checks
-                try:
-                    checks = tally.run((name, _short(dtype)), protected, x.to(dtype), watched)
-                except NotImplementedError as error:  # torch has no such norm in bfloat16
-                    print(f"{name} in {dtype}: {error}")
-                    break
-
-
-def single_layers(tally: Tally, draw: random.Random, wanted: int) -> None:
-    """Layers with every kind of input, on the fast path and module by module, until there are enough."""
-    enough = tally.checks.total() + wanted
-    while tally.checks.total() < enough:
-        layer, shape = random_layer(draw)
-        dtype = draw.choice(DTYPES)
-        layer.weight.copy_(WEIGHTS[draw.choice(list(WEIGHTS))](layer.weight) * 10 ** draw.uniform(-6, 6))
-        if layer.bias is not None:
-            layer.bias.mul_(10 ** draw.uniform(-3, 6))
-        protected = protect(layer.to(dtype), plan=None, on_fault="record", pristine=None)
-        for _ in range(REPEATS):
-            for x in inputs(shape, dtype, draw):
-                tally.run((LAYERS, _short(dtype)), protected, x, draw.choice([None, 1]))
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def campaign(threads: int, seed: int, pieces: int, until: float, out: Path) -> None:
+    """Run the pieces that are missing, each added to the records when it is done."""
+    with torch.inference_mode():
+        for number in range(done(out, threads, seed), pieces):
+            begin = time.perf_counter()
+            if begin > until:
+                break
+            made = piece(number, threads, seed)
+            record(out, made, threads, seed, number + 1)
+            spent, worst = time.perf_counter() - begin, max(made.worst.values(), default=0.0)
+            what = f"{JOBS[number % ROUND]}: {made.checks.total()} checks"
+            print(f"piece {number}, {what}, {spent:.1f} s, {worst:.2f} thresholds", flush=True)
 
 
 def main() -> None:
-    """Run the checks, print a table, replace the records of this number of threads, or add to them."""
+    """Run the pieces that are missing, add each to the records, print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--checks", type=int, default=1_000_000, help="of single layers; the models in proportion"
-    )
-    parser.add_argument("--only", nargs="*", default=[*models.names(), LAYERS])
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pieces", type=int, default=ROUND)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--add", action="store_true")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no piece after that long")
     parser.add_argument("--out", type=Path, default=RECORDS)
     arguments, _ = parser.parse_known_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(seeding.derive(arguments.seed, f"false alarms, {arguments.threads} threads"))
-    kept = read_records(arguments.out) if arguments.out.exists() else []
-    before = [record for record in kept if record.labels.get("threads") == arguments.threads]
-    tally, start = Tally(), time.perf_counter()
-    if arguments.add:
-        tally.add(before)
-    draw = random.Random(arguments.seed + arguments.threads)
-    with torch.inference_mode():
-        zoo(tally, draw, [n for n in arguments.only if n != LAYERS], arguments.checks / 1_000_000)
-        if LAYERS in arguments.only:
-            single_layers(tally, draw, arguments.checks)
-    table = Table("model", "dtype", "checks", "alarms", "largest deviation / threshold")
-    for key, checks in sorted(tally.checks.items()):
-        table.add_row(*key, str(checks), str(tally.alarms[key]), f"{tally.worst[key]:.3f}")
-    Console().print(table)
-    seconds = time.perf_counter() - start
-    Console().print(
-        f"{tally.alarms.total()} alarms in {tally.checks.total()} checks; this run {seconds:.0f} s"
-    )
-    others = [record for record in kept if record not in before]
-    write_records(arguments.out, [*others, *tally.records(arguments.threads, arguments.seed)])
+    start = time.perf_counter()
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        campaign(threads, arguments.seed, arguments.pieces, start + arguments.seconds, arguments.out)
+        tally = kept(arguments.out, threads)
+        table = Table("model", "path", "dtype", "checks", "alarms", "largest deviation / threshold")
+        for key, checks in sorted(tally.checks.items()):
+            table.add_row(*key, str(checks), str(tally.alarms[key]), f"{tally.worst[key]:.3f}")
+        Console(width=100).print(table)
+        print(f"{threads} threads: {tally.alarms.total()} alarms in {tally.checks.total()} checks")
+    print(f"{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":
