@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from holdfast import protect
 from holdfast.abft.events import Guard
 from holdfast.abft.functional import attach
 from holdfast.abft.weights import Keeper
@@ -68,3 +69,15 @@ def test_a_damaged_projection_of_multihead_attention_is_reloaded() -> None:
     (event,) = guard.events
     assert event.layer == "linear(in_proj_weight)"
     assert "weights reloaded" in event.rungs
+
+
+def test_an_encoder_with_padding_computes_what_is_padded_instead_of_packing_it() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2).eval()
+    protected = protect(encoder, plan=None, on_fault="raise")
+    padded = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    x = torch.randn(2, 5, 8)
+    with torch.inference_mode():
+        out, plain = (each(x, src_key_padding_mask=padded) for each in (protected, encoder))
+    torch.testing.assert_close(out[~padded], plain[~padded], rtol=1e-4, atol=1e-5)
+    assert {name for name, _ in protected.products} == {f"layers.{i}.self_attn" for i in range(2)}

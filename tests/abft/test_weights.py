@@ -103,6 +103,24 @@ def test_many_bits_flipped_by_no_one_are_a_fault(model: nn.Module, tmp_path: Pat
     assert torch.equal(model[0].weight, pristine)
 
 
+def test_a_file_follows_a_change_only_if_it_was_written_for_this_model(tmp_path: Path) -> None:
+    model, path = nn.Linear(3, 4), tmp_path / "weights.safetensors"
+    writer, reader = Keeper(model, path), Keeper(model, path)
+    model.double()
+    reader.refresh()  # the same weights, in another dtype
+    damage(model.weight, 5, 62)
+    assert reader.repair() == [WeightFault("weight", 1, True)]
+    with torch.no_grad():
+        model.weight.add_(1)
+    with pytest.raises(UsageError, match="others for weight"):
+        reader.refresh()
+    with pytest.raises(WeightsChanged):
+        reader.repair()
+    writer.refresh()
+    damage(model.weight, 5, 62)
+    assert writer.repair() == [WeightFault("weight", 1, True)]
+
+
 def test_a_large_tensor_of_which_nothing_is_left_was_changed_behind_the_back_of_torch() -> None:
     model = nn.Linear(16, 16)
     keeper = Keeper(model)

@@ -292,6 +292,8 @@ def protect(
     for module in twin.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # its fused path would go around its layers
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False  # made for that path: what is padded is computed here
     by_attention = {
         module
         for parent in twin.modules()

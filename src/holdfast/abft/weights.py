@@ -45,7 +45,9 @@ class Keeper:
 
     A CRC-32 finds every change of up to three bits and every burst of up to 32, and others with probability 1
     − 2⁻³². ``pristine``: ``memory`` keeps a copy; a path names a safetensors file of the state dict, written
-    if it does not exist; a function derives the tensor of a name; None: damage is found, not repaired.
+    if it does not exist, and never overwritten if it did; a function derives the tensor of a name; None:
+    damage is found, not repaired. What comes from a file or a function is converted to the tensor's dtype.
+    Raises UsageError where a file that was there has other weights, DataError where it is none.
     """
 
     def __init__(self, model: nn.Module, pristine: Pristine = "memory") -> None:
@@ -53,6 +55,7 @@ class Keeper:
         self._pristine = str(pristine) if isinstance(pristine, Path) else pristine
         self._copies: dict[str, Tensor] = {}
         self._marks: dict[str, _Mark] = {}
+        self._wrote_file = False
         self.refresh()
 
     @property
@@ -63,12 +66,12 @@ class Keeper:
     def refresh(self) -> None:
         """Take the tensors as they are now for the pristine ones."""
         tensors = dict(self._tensors())
-        self._marks = {name: _mark(tensor) for name, tensor in tensors.items()}
-        self._copies = {}
+        marks = {name: _mark(tensor) for name, tensor in tensors.items()}
         if self._pristine == "memory":
             self._copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         elif isinstance(self._pristine, str):
-            self._into_file(tensors, self._pristine)
+            self._into_file(tensors, marks, self._pristine)
+        self._marks = marks
 
     def damaged(self, prefix: str = "") -> list[str]:
         """Names of the tensors below ``prefix`` whose bytes have changed."""
@@ -86,7 +89,7 @@ class Keeper:
             mark = self._marks[name]
             if crc(tensor) == mark.crc:
                 continue
-            copy = self._pristine_of(name)
+            copy = self._pristine_of(name, tensor.dtype)
             if copy is None or crc(copy) != mark.crc:
                 faults.append(WeightFault(name, None, False))
                 continue
@@ -113,21 +116,21 @@ class Keeper:
             if inside and isinstance(tensor, Tensor) and not is_lazy(tensor) and tensor.numel():
                 yield name, tensor
 
-    def _pristine_of(self, name: str) -> Tensor | None:
+    def _pristine_of(self, name: str, dtype: torch.dtype) -> Tensor | None:
         if callable(self._pristine):
-            return self._pristine(name)
+            return self._pristine(name).to(dtype)
         if isinstance(self._pristine, str) and self._pristine != "memory":
             from safetensors import SafetensorError, safe_open
 
             try:
                 with safe_open(self._pristine, "pt") as file:
                     copy: Tensor = file.get_tensor(name)
-                    return copy
+                    return copy.to(dtype)
             except (OSError, SafetensorError):
                 return None  # the file is gone, or no longer what it was
         return self._copies.get(name)
 
-    def _into_file(self, tensors: Mapping[str, Tensor], path: str) -> None:
+    def _into_file(self, tensors: Mapping[str, Tensor], marks: Mapping[str, _Mark], path: str) -> None:
         from safetensors.torch import load_file, save_file
 
         target = Path(path)
@@ -143,17 +146,19 @@ class Keeper:
                 ) from error
             different = [
                 name
-                for name, mark in self._marks.items()
-                if name not in stored or crc(stored[name]) != mark.crc
+                for name, mark in marks.items()
+                if name not in stored or crc(stored[name].to(tensors[name].dtype)) != mark.crc
             ]
-            if different:
+            if not different:
+                return
+            if not self._wrote_file:
                 raise UsageError(
                     f"pristine weights {path}",
                     expected="the weights of the model",
                     got=f"others for {', '.join(different[:3])}",
                     remedy="name another file, or remove this one to have it written anew",
                 )
-            return
+        self._wrote_file = True
         with atomic_path(target) as temporary:
             save_file(
                 {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary
