@@ -71,6 +71,7 @@ def test_a_damaged_projection_of_multihead_attention_is_reloaded() -> None:
     assert "weights reloaded" in event.rungs
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_an_encoder_with_padding_computes_what_is_padded_instead_of_packing_it() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     encoder = nn.TransformerEncoder(layer, 2).eval()
