@@ -14,12 +14,6 @@ RECORDS = Path(__file__).parent.parent / "benchmarks" / "records" / "ft_cnn.json
 STRESS = ("critical_sdc_rate", "sdc_rate", "detected_rate", "crash_rate", "accuracy")
 PROTECTION = ("detected_rate", "corrected_rate", "discarded_rate", "misjudged_rate")
 SITES = {"output": "outputs", "accumulator": "accumulators", "input": "inputs", "weight": "weights"}
-SERIES = {
-    ("plain", "none"): "plain",
-    ("plain", "secded"): "plain, SECDED",
-    ("protected", "none"): "Holdfast",
-    ("protected", "secded"): "Holdfast, SECDED",
-}
 
 
 def keep(run: Path) -> None:
@@ -135,7 +129,9 @@ def _rates(records: list[Record]) -> list[str]:
     lines = []
     for (model, ber, protection, ecc), cells in sorted(rows.items(), key=lambda item: item[0][:2]):
         each = [_rate(cells[m]) if m in cells else "not run" for m in ("accuracy", "detected_rate")]
-        lines.append([model, f"{ber:.0e}", SERIES.get((protection, str(ecc)), protection), *each])
+        lines.append(
+            [model, f"{ber:.0e}", fault_sections.SERIES.get((protection, str(ecc)), protection), *each]
+        )
     return [
         "## Faults in memory at a rate\n",
         "Accuracy of the batches that were answered; refused: the batch ended in an error of the memory"

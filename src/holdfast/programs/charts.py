@@ -124,9 +124,8 @@ def overheads(rows: Sequence[Row], *, x: str, x_title: str, lines: Sequence[floa
     bars = base.mark_bar().encode(x=x_axis, xOffset=offset, y=y, color=_colour(alt, "series", series))
     span = {"y": alt.Y("low:Q", title="time above the baseline (%)"), "y2": "high:Q"}
     rules = base.mark_rule(color="#444").encode(x=x_axis, xOffset=offset, **span)
-    marks = [
-        base.mark_rule(color="#444", strokeDash=[4, 3]).encode(y=alt.Y(datum=level)) for level in (*lines, 0)
-    ]
+    marks = [base.mark_rule(color="#444").encode(y=alt.Y(datum=0))]
+    marks += [base.mark_rule(color="#444", strokeDash=[4, 3]).encode(y=alt.Y(datum=level)) for level in lines]
     panels = alt.layer(bars, rules, *marks, data=alt.Data(values=list(rows)))
     header = alt.Header(labelOrient="top", labelAnchor="start", labelFontWeight="bold")
     return svg(panels.facet(row=alt.Row("panel:N", title=None, sort=_order(rows, "panel"), header=header)))
@@ -151,12 +150,13 @@ def log_rates(rows: Sequence[Row], *, x: str, x_title: str, y_title: str, floor:
     scale = alt.Scale(type="log", domain=[floor, 1])
     axis = alt.Axis(format=".1~%", tickCount=4)
     colour = _colour(alt, "protection", series)
-    rules = base.mark_rule(strokeWidth=2, opacity=0.55).encode(
+    rules = base.mark_rule(strokeWidth=2).encode(
         x=x_axis,
         xOffset=offset,
         y=alt.Y("low:Q", title=y_title, scale=scale, axis=axis),
         y2="high:Q",
         color=colour,
+        opacity=alt.condition("datum.value == null", alt.value(0.2), alt.value(0.7)),
     )
     shape = alt.Shape("protection:N", title=None, scale=alt.Scale(domain=series))
     points = base.mark_point(filled=True, size=45, opacity=1).encode(

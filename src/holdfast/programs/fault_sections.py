@@ -22,6 +22,13 @@ FAULTS = {
     "row, Co2": "a row and Co2",
     "column, Co1": "a column and Co1",
 }
+SERIES = {
+    ("plain", "none"): "plain",
+    ("plain", "secded"): "plain, SECDED ECC",
+    ("protected", "none"): "Holdfast",
+    ("protected", "secded"): "Holdfast and SECDED ECC",
+}
+"""How a model in a memory is called, by protection and code."""
 CHECKSUMS = ("Cd1", "Cd2", "Cw1", "Cw2", *(f"Co{n}" for n in range(1, 8)))
 WHERE = {
     "output": "layer outputs",
@@ -163,7 +170,7 @@ def bit_figures(records: Sequence[Record]) -> list[Figure]:
     figures = []
     for site, where in WHERE.items():
         rows = [
-            {**_series(r), "bit": r.labels["bit"]}
+            {**_series(r), "bit": r.labels["bit"], "n": r.n or 1}
             for r in select(
                 records, "sdc_rate", stressor="bit_flips", site=site, bits="all", without=("layer",)
             )
@@ -172,7 +179,7 @@ def bit_figures(records: Sequence[Record]) -> list[Figure]:
         rows.sort(key=lambda row: -int(row["bit"]))
         if not rows:
             continue
-        least = min(r.n or 1 for r in records if r.metric == "sdc_rate" and "bit" in r.labels and r.n)
+        least = min(row["n"] for row in rows)
         figures.append(
             {
                 "title": f"Silent data corruption: single flips in {where}",
@@ -216,42 +223,31 @@ def rate_figures(records: Sequence[Record]) -> list[Figure]:
             ),
             "caption": "Share of all images that were answered rightly: a batch that was refused (an"
             " uncorrectable word under ECC, a fault that Holdfast cannot correct) counts as not answered."
-            " Weights in memory; bootstrap intervals over trials.",
+            " Struck are the weights that compute; what Holdfast reloads them from is not. Bootstrap"
+            " intervals over trials.",
         }
     ]
 
 
 def _rate_rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
-    for record in select(records, "accuracy", stressor="memory_faults"):
-        if record.value is None:
-            continue
+    """A row a model, memory and rate; where every batch was refused no image was answered rightly."""
+    whole = ("layer", "bit", "bit_class")
+    for record in select(records, "detected_rate", stressor="memory_faults", without=whole):
         labels = record.labels
-        same = {
+        same: dict[str, Any] = {
             name: labels[name] for name in ("model", "protection", "ber", "ecc", "memory") if name in labels
         }
-        refused = sum(
-            r.value or 0.0
-            for metric in ("detected_rate", "crash_rate", "hang_rate")
-            for r in select(
-                records, metric, without=("layer", "bit", "bit_class"), stressor="memory_faults", **same
-            )
-        )
-        names = {
-            ("plain", "none"): "plain",
-            ("plain", "secded"): "plain, SECDED ECC",
-            ("protected", "none"): "Holdfast",
-            ("protected", "secded"): "Holdfast and SECDED ECC",
-        }
-        series = names.get(
-            (str(labels.get("protection")), str(labels.get("ecc"))), str(labels.get("protection"))
-        )
-        answered = 1 - refused
-        row = _series(record)
-        yield {
-            **row,
-            "series": series,
-            "rate": labels["ber"],
-            "value": row["value"] * answered,
-            "low": row["low"] * answered,
-            "high": row["high"] * answered,
-        }
+
+        def found(metric: str, same: dict[str, Any] = same) -> list[Record]:
+            measured = select(records, metric, without=whole, stressor="memory_faults", **same)
+            return [r for r in measured if r.value is not None]
+
+        refused = sum(r.value or 0.0 for m in ("detected_rate", "crash_rate", "hang_rate") for r in found(m))
+        series = SERIES.get((str(labels.get("protection")), str(labels.get("ecc"))))
+        more = {"series": series or str(labels.get("protection")), "rate": labels["ber"]}
+        accuracy = found("accuracy")
+        if accuracy:
+            row = _series(accuracy[0])
+            yield {**row, **more} | {name: row[name] * (1 - refused) for name in ("value", "low", "high")}
+        elif refused >= 1:
+            yield {**_series(record), **more, "value": 0.0, "low": 0.0, "high": 0.0}

@@ -61,7 +61,7 @@ def value_text(record: Record) -> tuple[str, str]:
     elif record.unit == "FLOP":
         scale, unit = 1e-6, " MFLOP"
     span = record.interval
-    limits = f"[{scale * span.low:.3g}, {scale * span.high:.3g}]" if span else ""
+    limits = f"[{number(scale * span.low, 3)}, {number(scale * span.high, 3)}]" if span else ""
     return f"{number(scale * record.value)}{unit}", limits
 
 
