@@ -128,7 +128,9 @@ def _rates(records: list[Record]) -> list[str]:
         return []
     lines = []
     for (model, ber, protection, ecc), cells in sorted(rows.items(), key=lambda item: item[0][:2]):
-        each = [_rate(cells[m]) if m in cells else "not run" for m in ("accuracy", "detected_rate")]
+        answered = cells.get("accuracy")
+        each = [_rate(answered) if answered and answered.value is not None else "none answered"]
+        each.append(_rate(cells["detected_rate"]))
         lines.append(
             [model, f"{ber:.0e}", fault_sections.SERIES.get((protection, str(ecc)), protection), *each]
         )

@@ -1,11 +1,16 @@
 """The report's tables and figures of overhead: every cell is a measurement or says why there is none."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 
-from holdfast.core.result import Interval, Record, write_records
+from holdfast.core.result import Interval, Record, read_records, write_records
+from holdfast.programs import fault_sections
 from holdfast.programs import overhead_sections as sections
 from holdfast.programs.report import write_report
 
+DOCS = Path(__file__).parents[2] / "docs"
 ABSENT = "would take about 180 s; limit_s is 110"
 
 
@@ -75,3 +80,44 @@ def test_the_page_names_every_cell(records, tmp_path):
     assert page.count("not run</td>") == 1
     assert ABSENT in page
     assert "Why some cells were not run" in page
+
+
+def rate(metric, value, n=24, **labels):
+    labels = {"model": "m", "stressor": "memory_faults", "memory": "weights", **labels}
+    return Record(metric=metric, value=value, unit="1", direction="none", n=n, labels=labels)
+
+
+MEMORY = [
+    rate("detected_rate", 0.5, protection="plain", ecc="secded", ber=1e-5),
+    rate("accuracy", 0.8, n=96, protection="plain", ecc="secded", ber=1e-5),
+    rate("detected_rate", 1.0, protection="plain", ecc="secded", ber=1e-4),
+    rate("detected_rate", 0.0, protection="protected", ecc="none", ber=1e-5),
+    rate("accuracy", 0.9, n=192, protection="protected", ecc="none", ber=1e-5),
+]
+
+
+def test_a_refused_batch_answers_nothing_rightly():
+    rows = {(row["series"], row["rate"]): row["value"] for row in fault_sections._rate_rows(MEMORY)}
+    assert rows == {("plain, SECDED ECC", 1e-5): 0.4, ("plain, SECDED ECC", 1e-4): 0, ("Holdfast", 1e-5): 0.9}
+
+
+def test_the_page_of_the_paper_takes_its_tables_from_a_kept_run(records, tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("ft_cnn_results", DOCS / "ft_cnn_results.py")
+    results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(results)
+    monkeypatch.setattr(results, "RECORDS", tmp_path / "kept.jsonl")
+    assert "No run is kept yet" in results.section()
+
+    by_bit = rate("sdc_rate", 0.1, protection="plain", ecc="none", ber=1e-5, bit=3)
+    write_records(tmp_path / "run.jsonl", [*records, *MEMORY, by_bit])
+    results.keep(tmp_path / "run.jsonl")
+    assert len(read_records(tmp_path / "kept.jsonl")) == len(records) + len(MEMORY)
+    page = results.section()
+    for line in (
+        "| VGG-19, batch 64 | 0 | not run |",
+        "| VGG-19, batch 1 | 30 | 3 % [2, 4] |",
+        f"- {ABSENT}: VGG-19, batch 64, over fastest eager",
+        "| m | 1e-05 | Holdfast | 90 % of 192 | 0 % of 24 |",
+        "| m | 1e-04 | plain, SECDED ECC | none answered | 100 % of 24 |",
+    ):
+        assert line in page
