@@ -64,8 +64,8 @@ BatchStats before_image(const Kernels& kernels, const DetectKernels& detect, con
     if (few(g))
         convolve_few(detect.few_floats, copy, weights, g, d.channels_last, out);
     else
-        share(g.out_h, products(g), 1, [&](int, Index begin, Index end) {
-            kernels.convolve_last_floats(copy, weights, g, begin, end, out);
+        share(g.out_h * g.out_w, products(g), 1, [&](int, Index begin, Index end) {
+            kernels.convolve_last_floats(copy, weights, g, begin, end, scratch(g.ring_size()), out);
         });
     return merged(parts);
 }

@@ -24,6 +24,27 @@ struct Geometry {
     Index channels, height, width;          // of the input
     Index kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
     Index out_h, out_w;
+
+    // A 1x1 kernel whose windows all lie in the map.
+    bool bare() const {
+        return kernel_h * kernel_w == 1 && pad_top == 0 && pad_left == 0 && (out_h - 1) * stride_h < height &&
+               (out_w - 1) * stride_w < width;
+    }
+    // Of those: one window for each element of the map.
+    bool same() const { return stride_h == 1 && stride_w == 1 && out_h == height && out_w == width; }
+
+    // Rows of the map that are kept in a ring while windows go over it: a power of two; doubles in each, its padding
+    // included; doubles in all.
+    Index ring_rows() const {
+        Index rows = 1;
+        while (rows <= (kernel_h - 1) * dilation_h) rows *= 2;
+        return rows;
+    }
+    Index ring_row() const {
+        const Index wide = (out_w - 1) * stride_w + (kernel_w - 1) * dilation_w + 1;
+        return (wide > pad_left ? wide : pad_left) * channels;
+    }
+    Index ring_size() const { return bare() ? 0 : ring_rows() * ring_row(); }
 };
 
 // What follows the sum in a layer: a residual is added first, then this.
@@ -59,7 +80,10 @@ struct Layer {
     float* out;             // the product with its bias; the activated map afterwards
     const float* residual;  // added to it; or null
     const void* residual_total;    // what the sum of the residual over n must be; or null. See Sum
-    const double* expected;        // what the sums of out over n and m must be, + offset; null: no check
+    const Geometry* geometry;      // of the check
+    const void* source;            // the sum of the input over n. See Sum
+    const double* weight;          // Cw1 (kernel_h, kernel_w, channels)
+    double* expected;              // Co5: the sums of out over n and m are to be this, + offset; null: no check
     double offset, threshold;
     void* total;            // the sum of the activated (and pooled) map over n; or null
     Pool pool;
@@ -87,11 +111,12 @@ struct Kernels {
     // Output rows begin..end from the planes of tap_planes (size = height * width).
     void (*gather_taps)(const double* planes, const Geometry&, Index begin, Index end, double* out);
 
-    // Output rows begin..end from total (height, width, channels) and weights (kernel_h, kernel_w, channels).
+    // Outputs begin..end from total (height, width, channels) and weights (kernel_h, kernel_w, channels). ring:
+    // ring_size() doubles.
     void (*convolve_last)(const double* total, const double* weights, const Geometry&, Index begin, Index end,
-                          double* out);
+                          double* ring, double* out);
     void (*convolve_last_floats)(const float* total, const double* weights, const Geometry&, Index begin,
-                                 Index end, double* out);
+                                 Index end, double* ring, double* out);
 
     // sums[i] = sum over rows of out[row * length + i], for begin <= i < end.
     void (*sum_rows)(const float* out, Index rows, Index length, Index begin, Index end, double* sums);
@@ -104,6 +129,9 @@ struct Kernels {
     void (*compare)(const double* sums, const double* expected, double offset, double threshold, Index begin,
                     Index end, Verdict*);
 
+    // Whether the sum of x (n, length) over n is total, for begin <= i < end. See Sum.
+    bool (*same_sum)(const float* x, Index n, Index length, Index begin, Index end, const void* total);
+
     // Check positions begin..end of a layer and finish those that pass: residual, activation, sum over n. A
     // position that is off stays as it is, and is noted. scratch: layer_scratch(layer) doubles.
     void (*finish_layer)(const Layer&, Index begin, Index end, double* scratch, LayerPart*);
@@ -113,16 +141,23 @@ struct Kernels {
     void (*pool_layer)(const Layer&, Index begin, Index end, double* scratch, LayerPart*);
 };
 
-// Positions that are taken together, so that a chunk of all images stays in the second-level cache between
+// Positions whose sums are taken together.
+constexpr int TOGETHER = 8;
+
+// Positions that are finished together, so that a chunk of all images stays in the second-level cache between
 // being checked and being finished.
 constexpr Index CACHE = 1 << 17;  // floats
 inline Index layer_chunk(const Layer& layer) {
     constexpr Index most = 1 << 12;  // of one image
     Index floats = CACHE / layer.n;
     if (floats > most) floats = most;
-    return floats > layer.m ? floats / layer.m : 1;
+    const Index positions = floats > layer.m ? floats / layer.m : 1;
+    return positions < TOGETHER ? positions : positions / TOGETHER * TOGETHER;
 }
-inline Index layer_scratch(const Layer& layer) { return layer_chunk(layer) * (layer.m + 1); }
+inline Index layer_scratch(const Layer& layer) {
+    const Index ring = layer.expected ? layer.geometry->ring_size() : 0, row = layer.width;
+    return ring + (row > layer_chunk(layer) ? row : layer_chunk(layer));
+}
 
 extern const Kernels kernels_scalar;
 #if HOLDFAST_NEON

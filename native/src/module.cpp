@@ -50,11 +50,11 @@ class Core {
 
     Index finish_layer(const LayerPlan& plan, std::uintptr_t out, std::uintptr_t pooled, std::uintptr_t residual,
                        std::uintptr_t input, std::uintptr_t residual_carry, std::uintptr_t output,
-                       std::uintptr_t check, std::uintptr_t violated) const {
+                       std::uintptr_t check, std::uintptr_t violated, std::uintptr_t source) const {
         nb::gil_scoped_release release;
         return holdfast::finish_layer(kernels_, plan, at<float>(out), at<float>(pooled), at<const float>(residual),
-                                      {at<double>(input)}, {at<double>(residual_carry)}, {at<double>(output)},
-                                      {at<double>(check)}, at<Index>(violated));
+                                      at<const float>(source), {at<double>(input)}, {at<double>(residual_carry)},
+                                      {at<double>(output)}, {at<double>(check)}, at<Index>(violated));
     }
 
     void checksum_convolution(std::uintptr_t total, std::uintptr_t weights, const Geometry& geometry,
@@ -159,5 +159,7 @@ NB_MODULE(_native, m) {
         .def("before_layer", &Core::before_layer)
         .def("after_layer", &Core::after_layer)
         .def("carry_sum", &Core::carry_sum)
-        .def("finish_layer", &Core::finish_layer);
+        .def("finish_layer", &Core::finish_layer, nb::arg("plan"), nb::arg("out"), nb::arg("pooled"),
+             nb::arg("residual"), nb::arg("input"), nb::arg("residual_carry"), nb::arg("output"), nb::arg("check"),
+             nb::arg("violated"), nb::arg("source") = 0);
 }

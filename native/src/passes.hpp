@@ -69,11 +69,16 @@ struct LayerPlan {
 // Sum x (n, length) over n into a carry.
 void carry_sum(const Kernels&, const float* x, Index n, Index length, Carry output);
 
-// Check and finish one layer, in place (into pooled, if the plan has a pool): Co5 from the carried sum of the input, S5, comparison, residual,
-// activation, sum of the result. Carries may be empty: without input nothing is checked, without output nothing
-// is summed. Returns how many positions are off, v, listed in violated; -1 - v if the residual is not what its sum
-// says.
-Index finish_layer(const Kernels&, const LayerPlan&, float* out, float* pooled, const float* residual, Carry input,
-                   Carry residual_carry, Carry output, Check check, Index* violated);
+// Whether the sum of a layer's input over n is what was carried, bit for bit: a layer's source is (n, positions,
+// channels).
+bool same_input(const Kernels&, const LayerPlan&, const float* source, Carry input);
+
+// Check and finish one layer, in place (into pooled, if the plan has a pool): Co5 from the carried sum of the
+// input, S5, comparison, residual, activation, sum of the result. Carries may be empty: without input nothing is
+// checked, without output nothing is summed. source: the input of a Linear, to be compared with its carried sum;
+// or null. Returns how many positions are off, v, listed in violated; -1 - v if the residual, or -1 if the source,
+// is not what its sum says.
+Index finish_layer(const Kernels&, const LayerPlan&, float* out, float* pooled, const float* residual,
+                   const float* source, Carry input, Carry residual_carry, Carry output, Check check, Index* violated);
 
 }  // namespace holdfast

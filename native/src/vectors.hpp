@@ -49,6 +49,39 @@ inline double sum(Doubles v) {
 #endif
     return v[0];
 }
+// The sums of W vectors.
+inline Doubles sum_each(const Doubles* v) {
+#if HOLDFAST_WIDTH == 8
+    Doubles pairs[4], fours[2];
+    for (int i = 0; i < 4; ++i)
+        pairs[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], Bits{0, 8, 2, 10, 4, 12, 6, 14}) +
+                   __builtin_shuffle(v[2 * i], v[2 * i + 1], Bits{1, 9, 3, 11, 5, 13, 7, 15});
+    for (int i = 0; i < 2; ++i)
+        fours[i] = __builtin_shuffle(pairs[2 * i], pairs[2 * i + 1], Bits{0, 1, 8, 9, 4, 5, 12, 13}) +
+                   __builtin_shuffle(pairs[2 * i], pairs[2 * i + 1], Bits{2, 3, 10, 11, 6, 7, 14, 15});
+    return __builtin_shuffle(fours[0], fours[1], Bits{0, 1, 2, 3, 8, 9, 10, 11}) +
+           __builtin_shuffle(fours[0], fours[1], Bits{4, 5, 6, 7, 12, 13, 14, 15});
+#elif HOLDFAST_WIDTH == 4
+    Doubles pairs[2];
+    for (int i = 0; i < 2; ++i)
+        pairs[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], Bits{0, 4, 2, 6}) +
+                   __builtin_shuffle(v[2 * i], v[2 * i + 1], Bits{1, 5, 3, 7});
+    return __builtin_shuffle(pairs[0], pairs[1], Bits{0, 1, 4, 5}) +
+           __builtin_shuffle(pairs[0], pairs[1], Bits{2, 3, 6, 7});
+#else
+    return __builtin_shuffle(v[0], v[1], Bits{0, 2}) + __builtin_shuffle(v[0], v[1], Bits{1, 3});
+#endif
+}
+// All bits of the lanes that are `count` or fewer before the end.
+inline Bits last_lanes(Index count) {
+#if HOLDFAST_WIDTH == 8
+    return Bits{7, 6, 5, 4, 3, 2, 1, 0} < (long long)count;
+#elif HOLDFAST_WIDTH == 4
+    return Bits{3, 2, 1, 0} < (long long)count;
+#else
+    return Bits{1, 0} < (long long)count;
+#endif
+}
 inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 inline double magnitude(double v) { return __builtin_fabs(v); }
 inline Floats magnitude(Floats v) { return (Floats)((Words)v & 0x7fffffff); }
