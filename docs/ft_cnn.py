@@ -50,6 +50,10 @@ without a time limit:
 
 Weights are random where only time is measured: it does not depend on them.
 
+The slides also name two examples of oneDNN, whose protected counterparts are
+`examples/onednn_cnn_inference_f32.py` (AlexNet, batch 1) and `examples/onednn_cnn_inference_int8.py` (its
+conv3, batch 8, exact on integers).
+
 # The class assignment
 
 > If soft errors exist in Co2, Co5 and Co7 are used to locate the corrupted row, and Co1 is used to
