@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from holdfast.cli import verbs
 from holdfast.cli.app import DOMAIN_VERBS, app
+from holdfast.core.result import Interval, Record
 
 VERSION, PACKAGE = holdfast.__version__, Path(holdfast.__file__).parent
 VERBS = {command.name or command.callback.__name__ for command in app.registered_commands}
@@ -92,3 +94,14 @@ def test_errors_are_json_where_json_is_asked_for(holdfast):
 
 def test_validate_accepts_the_built_in_repository(holdfast):
     assert "valid" in holdfast("validate", PACKAGE / "components").stdout
+
+
+def test_a_record_is_told_in_one_line():
+    interval = Interval(low=0.9, high=0.98, level=0.95, method="wilson")
+    record = Record(
+        metric="critical_sdc_rate", value=0.95, unit="1", direction="lower", interval=interval, n=9
+    )
+    assert verbs._in_words(record) == "critical sdc rate: 0.95 [0.9, 0.98]"
+    labels = {"model": "cnn", "strata": 4}
+    planned = Record(metric="planned_trials", value=29, unit="trials", direction="none", labels=labels)
+    assert verbs._in_words(planned) == "planned trials: 29 trials (model cnn, strata 4)"

@@ -14,6 +14,9 @@ from holdfast.cli import arguments
 from holdfast.cli.output import print_json, print_table
 from holdfast.core.errors import ComponentError, UsageError
 
+_FEW = 8
+"""How many records are printed; more are left to their file."""
+
 
 def load_builtin(kind: str, name: str) -> dict[str, Any]:
     """A shipped component's description as plain JSON: cheap enough for ``--help``."""
@@ -118,6 +121,8 @@ def run(target: str, words: Sequence[str], *, out: Path | None, force: bool, jso
     steps, records = _count(finished.steps, "step"), _count(finished.records, "record")
     print(f"{steps} ({cached} from the cache), {finished.seconds:.1f} s; run {finished.id}")
     print(f"{records} in {out or finished.folder}")
+    if len(finished.records) <= _FEW:
+        _print_lines(map(_in_words, finished.records))
     for path in sorted((out or finished.folder).glob("*.html")):
         print(f"report: {path}")
 
@@ -357,5 +362,19 @@ def show_plan(path: Path, json: bool) -> None:
         print_json([{"key": dict(each.key), "layers": [asdict(x) for x in each.layers]} for each in loaded])
         return
     for each in loaded:
-        for line in each.describe().splitlines():
-            print(fill(line, get_terminal_size().columns, subsequent_indent="  "))
+        _print_lines(each.describe().splitlines())
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print each line, wrapped with an indent where the terminal is narrow."""
+    for line in lines:
+        print(fill(line, get_terminal_size().columns, subsequent_indent="  "))
+
+
+def _in_words(record: Any) -> str:
+    """A result record as one line."""
+    value = _number(record.value) + (f" {record.unit}" if record.unit not in ("", "1") else "")
+    if record.interval is not None:
+        value += f" [{record.interval.low:.4g}, {record.interval.high:.4g}]"
+    labels = ", ".join(f"{name} {value}" for name, value in record.labels.items())
+    return f"{record.metric.replace('_', ' ')}: {value}" + (f" ({labels})" if labels else "")
