@@ -140,6 +140,43 @@ def test_a_damaged_residual_wants_the_model_run_again(model: nn.Module, n: int, 
     assert torch.equal(path(x), expected)
 
 
+@pytest.mark.parametrize("on_fault", ["correct", "raise", "record"])
+@pytest.mark.parametrize("n", [1, 4])
+@torch.inference_mode()
+def test_what_a_linear_reads_is_verified_where_its_kernels_cancel(n: int, on_fault: str) -> None:
+    """Σ_m W_m = 0: whatever happens to D, Co5 stays as it is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 10))
+    model[2].weight[5:] = -model[2].weight[:5]  # type: ignore[index, operator]
+    protected = protect(model.eval(), on_fault=on_fault)  # type: ignore[arg-type]
+    x = torch.randn(n, 24)
+    for _ in range(2):
+        expected = protected(x).clone()
+    assert protected.fast is not None
+    layer = protected.fast.layer("2")
+    assert layer is not None
+    assert not layer.cw1.any()
+    assert not protected.events
+    multiply = layer.multiply
+
+    def struck(d: Tensor) -> Tensor:
+        layer.multiply = multiply  # type: ignore[method-assign]
+        d[-1, 7] += 3.0
+        return multiply(d)
+
+    layer.multiply = struck  # type: ignore[method-assign]
+    if on_fault == "raise":
+        with pytest.raises(FaultError, match="read by layer '2'"):
+            protected(x)
+    else:
+        assert torch.equal(protected(x), expected) == (on_fault == "correct")
+    action = {"correct": "rerun", "raise": "raised", "record": "recorded"}[on_fault]
+    assert [(event.layer, event.action) for event in protected.events] == [("2", action)]
+    protected.clear_events()
+    assert torch.equal(protected(x), expected)
+    assert not protected.events
+
+
 @pytest.mark.parametrize("name", ["0", "4.a", "5.down.0", "9"])
 @torch.inference_mode()
 def test_a_damaged_packed_weight_is_found_and_packed_again(

@@ -45,7 +45,8 @@ class FusedCall:
         result: Buffer | None,
         workspace: Workspace,
     ) -> None:
-        self.layer, self.plan, self.name = layer, plan, layer.name
+        self.layer, self.plan = layer, plan
+        self.name, self.outputs = layer.name, layer.outputs
         self.x, self.residual, self.out, self.pooled = x, residual, out, pooled
         self.source, self.beside, self.result = source, beside, result
         self.workspace = workspace
@@ -60,7 +61,7 @@ class FusedCall:
     # ---- the way in and out --------------------------------------------------------------------------------
 
     def handle(self, found: int) -> Tensor:
-        """Recover, given what the pass returned: v violated positions, or −1 − v with a damaged residual.
+        """Recover, given what the pass returned: v violated positions, or −1 − v with a damaged map.
 
         Returns the finished output, or what it was pooled from. Raises FaultError, InputDamaged.
         """
@@ -80,26 +81,27 @@ class FusedCall:
     def _take(self, found: int) -> None:
         """Note what the pass has found: these positions are off, and nothing else is."""
         if found < 0:
-            self._residual_damaged()
+            self._map_damaged()
             found = -1 - found
         self.open = self.workspace.violated.memory[:found].clone()
         self._judged = True
 
-    def _residual_damaged(self) -> None:
-        """The residual is not what was summed when it was made: only the whole model can mend that."""
+    def _map_damaged(self) -> None:
+        """The residual, or what a Linear read, is not what was summed: only the whole model can mend that."""
         guard = self.layer.guard
         recorded = guard.on_fault == "record"
         action = "recorded" if recorded else "raised"
         event = Event(self.name, "CoC-D", "deviation", None, float("inf"), 0.0, action, False)  # type: ignore[arg-type]
         guard.events.append(event)
         if not recorded:
+            role = "read by" if self.residual is None else "added in"
             error = (InputDamaged if guard.on_fault == "correct" else FaultError)(
-                f"feature map that is added in layer {self.name!r}",
+                f"feature map that is {role} layer {self.name!r}",
                 expected="as it was summed when it was made",
                 got="changed",
                 remedy="run the model again",
             )
-            error.event, error.damaged = event, self.residual
+            error.event, error.damaged = event, self.x if self.residual is None else self.residual
             raise error
 
     def _finish(self) -> None:
@@ -117,7 +119,7 @@ class FusedCall:
             if self.beside is not None:
                 carried = self.beside.total(tuple(rows.shape[1:]), len(rows))[self.open]
                 if not torch.equal(image_sum(added), carried.to(torch.float64)):
-                    self._residual_damaged()
+                    self._map_damaged()
         kind, parameter = self.layer.chain.activation
         if kind == "relu":
             values = functional.relu(values)

@@ -161,7 +161,9 @@ class FusedLayer:
         plan = self._plans.get(x.shape) or self.plan(x)
         out = self.multiply(x)
         pooled = self._pooled(out, plan[2])
-        found = self.finish(plan, out, pooled, residual, source, beside, result, workspace)
+        # A classifier's kernels add up to nothing, so that damage of its input may cancel in Co5.
+        read = x if self.linear else None
+        found = self.finish(plan, out, pooled, residual, source, beside, result, workspace, read)
         if found:
             call = FusedCall(self, plan, x, residual, out, pooled, source, beside, result, workspace)
             out = call.handle(found)
@@ -177,8 +179,12 @@ class FusedLayer:
         beside: Buffer | None,
         result: Buffer | None,
         workspace: Workspace,
+        read: Tensor | None = None,
     ) -> int:
-        """Check the product ``out`` and finish it in place; what the native pass returns (``FusedCall``)."""
+        """Check the product ``out`` and finish it in place; what the native pass returns (``FusedCall``).
+
+        ``read``: the input of a Linear, to be compared with its carried sum.
+        """
         native, positions, size = plan
         length = positions if pooled is None else size[0] * size[1]
         found: int = self.kernels.finish_layer(
@@ -191,6 +197,7 @@ class FusedLayer:
             0 if result is None else result.reserve(length * self.outputs),
             workspace.check.reserve(positions),
             workspace.violated.reserve(positions),
+            0 if read is None else read.data_ptr(),
         )
         return found
 
