@@ -123,7 +123,7 @@ def test_dask_gives_the_same_records(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     truth = stable(run(tmp_path / "here", stressors=STRESSORS))
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster, distributed.Client(cluster) as client:  # fmt: skip
         found = run(tmp_path / "dask", stressors=STRESSORS, executor=client.get_executor(), chunk=5)
     assert stable(found) == truth
