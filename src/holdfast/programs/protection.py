@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from holdfast.core import environment, seeding
 from holdfast.core.errors import UsageError
 from holdfast.core.progress import progress
 from holdfast.core.result import Label, Record, write_records
 from holdfast.core.stats import wilson
+
+if TYPE_CHECKING:
+    from holdfast.programs.protection_faults import Value
 
 Key = tuple[str, str, str]
 """Scheme, fault, value."""
@@ -26,47 +35,68 @@ FIRED = {
 }
 
 
-def run(out: Path, *, geometries: list[str], values: list[str], seed: int) -> None:
+def run(
+    out: Path, *, geometries: list[str], values: list[str], seed: int, workers: int | None = None
+) -> None:
     """Strike every block and position of small layers with every fault, and write ``out/records.jsonl``.
 
-    Each scheme judges alone, and the workflow with recompute disabled. Raises UsageError for an unknown
+    Each scheme judges alone, and the workflow with recompute disabled. The layers are shared out among
+    ``workers`` processes (None: one a core), which changes no number. Raises UsageError for an unknown
     geometry or value.
     """
-    import torch
-
-    from holdfast.programs import protection_schemes, protection_workflow
-    from holdfast.programs.protection_faults import FAULTS, VALUES
-    from holdfast.programs.protection_stand import GEOMETRIES, Stand
+    from holdfast.programs.protection_faults import VALUES
+    from holdfast.programs.protection_stand import GEOMETRIES
 
     for name, given, known in (("geometry", geometries, [*GEOMETRIES]), ("value", values, [*VALUES])):
         if not given or set(given) - set(known):
             raise UsageError(name, expected=f"some of {', '.join(known)}", got=", ".join(given) or "none")
-    generator = torch.Generator().manual_seed(seed)
     chosen = [value for value in VALUES if value in given]
     tallies: dict[Key, Counter[str]] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on tensors this small more threads only wait for each other
-    with progress("protection", len(geometries) * len(FAULTS), "faults") as advance:
-        for geometry in geometries:
-            stand = Stand(geometry, seed)
-            for fault, make in FAULTS.items():
-                for value in chosen:
-                    trials = make(stand, value, generator)
-                    for scheme in protection_schemes.SCHEMES:
-                        tally = protection_schemes.judge(scheme, stand, trials)
-                        tallies.setdefault((scheme, fault, value), Counter()).update(tally)
-                    ladder = protection_workflow.judge(fault, stand, value, generator)
-                    tallies.setdefault((WORKFLOW, fault, value), Counter()).update(ladder)
-                    if fault in HARD:
-                        whole = protection_workflow.judge(fault, stand, value, generator, recompute=True)
-                        tallies.setdefault((RECOMPUTE, fault, value), Counter()).update(whole)
-                advance()
-    torch.set_num_threads(threads)
+    with progress("protection", len(geometries), "layers") as advance, ExitStack() as stack:
+        each: Iterator[dict[Key, Counter[str]]]
+        if (count := min(len(geometries), workers or environment.cores())) > 1:
+            # Forked copies of a process that uses OpenMP threads may hang.
+            pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+            each = stack.enter_context(pool).map(_judged, geometries, repeat(chosen), repeat(seed))
+        else:
+            each = map(_judged, geometries, repeat(chosen), repeat(seed))
+        for found in each:
+            for key, tally in found.items():
+                tallies.setdefault(key, Counter()).update(tally)
+            advance()
     common: dict[str, Label] = {
         "layers": ", ".join(geometries),
         "layers_times_values": len(geometries) * len(chosen),
     }
     write_records(out / "records.jsonl", [*_rates(tallies, common, seed), *_fired(tallies, common, seed)])
+
+
+def _judged(geometry: str, values: list[Value], seed: int) -> dict[Key, Counter[str]]:
+    """What each scheme makes of every fault in one layer."""
+    import torch
+
+    from holdfast.programs import protection_schemes, protection_workflow
+    from holdfast.programs.protection_faults import FAULTS
+    from holdfast.programs.protection_stand import Stand
+
+    generator = torch.Generator().manual_seed(seeding.derive(seed, geometry))
+    tallies: dict[Key, Counter[str]] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on tensors this small more threads only wait for each other
+    try:
+        stand = Stand(geometry, seed)
+        for fault, make in FAULTS.items():
+            for value in values:
+                trials = make(stand, value, generator)
+                for scheme in protection_schemes.SCHEMES:
+                    tallies[scheme, fault, value] = protection_schemes.judge(scheme, stand, trials)
+                tallies[WORKFLOW, fault, value] = protection_workflow.judge(fault, stand, value, generator)
+                if fault in HARD:
+                    whole = protection_workflow.judge(fault, stand, value, generator, recompute=True)
+                    tallies[RECOMPUTE, fault, value] = whole
+    finally:
+        torch.set_num_threads(threads)
+    return tallies
 
 
 def _rates(tallies: dict[Key, Counter[str]], common: dict[str, Label], seed: int) -> Iterator[Record]:
