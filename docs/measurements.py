@@ -7,7 +7,7 @@ from holdfast.programs.report_sections import value_text
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records"
-HIDDEN = ("split", "steps", "flips", "bits", "threads", "device")
+HIDDEN = ("split", "steps", "flips", "bits", "threads", "device", "allocator", "backend", "layers", "dearest")
 
 SECTIONS = (
     (
