@@ -20,7 +20,7 @@ import argparse
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -47,46 +47,42 @@ PATTERNS = ("block", "row", "column")
 
 @dataclass
 class Target:
-    """A layer and the faults that its next product meets; ``seconds``: how long the layer took last."""
+    """A layer and what its next product meets; ``seconds``: how long the layer took last."""
 
     layer: ProtectedLayer
-    errors: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    shape: torch.Size | None = None
+    scale: float = 0.0
     pending: tuple[Tensor, ...] | None = None
     seconds: float = 0.0
 
     def strike(self, out: Tensor) -> None:
-        """Add the pending error, once; the first call of all prepares them from the output it sees."""
-        if not self.errors:
-            self._prepare(self.layer.canonical(out))
+        """Add the pending error, once; the first call of all looks at the output that it sees."""
+        blocks = self.layer.canonical(out)
+        if self.shape is None:
+            self.shape, self.scale = blocks.shape, 10 * float(blocks.abs().max())
         if self.pending is not None:
             (*index, error), self.pending = self.pending, None
-            blocks = self.layer.canonical(out)
             blocks[tuple(index)] += error
 
-    def _prepare(self, blocks: Tensor) -> None:
-        n, m, *size = blocks.shape
-        scale = 10 * blocks.abs().max()
-        at = [extent // 2 for extent in size]
-        kernel, stride = self.layer.window().size, self.layer.window().stride
-        reach = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
-        ranges = [torch.arange(a, min(a + r, e)) for a, r, e in zip(at, reach, size, strict=True)]
-        near = torch.meshgrid(*ranges, indexing="ij") if ranges else ()
-        here = tuple(torch.tensor(a) for a in at)
-        image, channel = torch.tensor(n // 2), torch.tensor(m // 3)
-        rows = torch.arange(m).view(-1, *[1] * len(size))
+    def faults(self, pattern: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Zeros and errors, with their places: another image, channel and position each time."""
+        assert self.shape is not None
+        n, m, *size = self.shape
+        window = self.layer.window()
+        image, channel, *at = (torch.randint(extent, ()) for extent in self.shape)
         everywhere = torch.meshgrid(torch.arange(n), *map(torch.arange, size), indexing="ij")
-        for pattern, index in (
-            ("block", (image, channel, *here)),
-            ("row", (image, rows, *near)),
-            ("column", (everywhere[0], channel, *everywhere[1:])),
-        ):
-            error = scale * torch.randn(torch.broadcast_shapes(*(i.shape for i in index)))
-            self.errors[pattern] = (*index, error + scale * error.sign())
-
-    def arm(self, pattern: str, harmful: bool) -> None:
-        """Let the next product meet a fault, or zeros in its place."""
-        *index, error = self.errors[pattern]
-        self.pending = (*index, error if harmful else torch.zeros_like(error))
+        if pattern == "block":
+            index = (image, channel, *at)
+        elif pattern == "row":
+            reach = [-(-k // s) for k, s in zip(window.size, window.stride, strict=True)]
+            near = [torch.arange(int(a), min(int(a) + r, e)) for a, r, e in zip(at, reach, size, strict=True)]
+            rows = torch.arange(m).view(-1, *[1] * len(size))
+            index = (image, rows, *(torch.meshgrid(*near, indexing="ij") if near else ()))
+        else:
+            index = (everywhere[0], channel, *everywhere[1:])
+        error = torch.randn(torch.broadcast_shapes(*(each.shape for each in index)))
+        error = self.scale * (error + error.sign())
+        return (*index, torch.zeros_like(error)), (*index, error)
 
 
 def targets(protected: Protected, path: str) -> list[Target]:
@@ -130,8 +126,8 @@ Prices = dict[str, dict[str, list[tuple[float, float, float]]]]
 """By pattern and layer: time without and with the fault in ms, and the layer's share, of each pair."""
 
 
-def measure(name: str, batch: int, path: str, rounds: int, seed: int) -> Prices:
-    """``rounds`` pairs of each pattern in each layer. Raises AssertionError for one not corrected."""
+def measure(name: str, batch: int, path: str, rounds: int, layers: int, seed: int) -> Prices:
+    """``rounds`` pairs of each pattern in ``layers`` layers, evenly chosen. Raises AssertionError for one not corrected."""
     torch.manual_seed(seed)
     plain = models.create(name, in_channels=3, classes=1000, size=224).eval()
     plain = plain.to(memory_format=torch.channels_last)
@@ -145,14 +141,15 @@ def measure(name: str, batch: int, path: str, rounds: int, seed: int) -> Prices:
         for _ in range(2):
             clean = protected(x)
         scale = float(clean.abs().max())
+        chosen = np.linspace(0, len(struck) - 1, min(layers, len(struck))).round().astype(int)
         for _ in range(rounds):
-            for target in struck:
+            for target in (struck[index] for index in chosen):
                 for pattern in PATTERNS:
-                    target.arm(pattern, harmful=False)
+                    target.pending, harmful = target.faults(pattern)
                     without, _ = _call(protected, x)
                     share = target.seconds * 1e3 / without
                     assert not protected.events, f"{name}: a false alarm"
-                    target.arm(pattern, harmful=True)
+                    target.pending = harmful
                     with_fault, out = _call(protected, x)
                     seen = [(event.layer, event.corrected) for event in protected.events]
                     assert seen == [(target.layer.name, True)], f"{target.layer.name}, {pattern}: {seen}"
@@ -170,28 +167,28 @@ def _call(model: nn.Module, x: Tensor) -> tuple[float, Tensor]:
     return (perf_counter() - start) * 1e3, out
 
 
-def records(name: str, batch: int, path: str, rounds: int, processes: int) -> list[Record]:
+def records(name: str, batch: int, path: str, rounds: int, layers: int, processes: int) -> list[Record]:
     """Two records for each pattern, of ``rounds`` pairs a layer in each of ``processes`` fresh processes."""
     runs = []
     for seed in range(processes):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            runs.append(pool.submit(measure, name, batch, path, rounds, seed).result())
+            runs.append(pool.submit(measure, name, batch, path, rounds, layers, seed).result())
     made = []
     for pattern in PATTERNS:
-        layers = {
+        found = {
             layer: np.concatenate([np.asarray(run[pattern][layer]) for run in runs])
             for layer in runs[0][pattern]
         }
-        pairs = np.concatenate(list(layers.values()))
-        first = np.concatenate([np.asarray(run[pattern][layer])[:1] for run in runs for layer in layers])
-        by_layer = {layer: float(np.median(each[:, 1] / each[:, 0])) for layer, each in layers.items()}
+        pairs = np.concatenate(list(found.values()))
+        first = np.concatenate([np.asarray(run[pattern][layer])[:1] for run in runs for layer in found])
+        by_layer = {layer: float(np.median(each[:, 1] / each[:, 0])) for layer, each in found.items()}
         dearest = max(by_layer, key=by_layer.__getitem__)
         labels: dict[str, Label] = {
             "model": name,
             "batch": batch,
             "path": path,
             "pattern": pattern,
-            "layers": len(layers),
+            "layers": len(found),
             "threads": torch.get_num_threads(),
             "processes": processes,
             "backend": kernels.backend(),
@@ -233,6 +230,7 @@ def main() -> None:
     """Measure, print a table, replace the records of what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=100)
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
@@ -246,7 +244,7 @@ def main() -> None:
     for name in arguments.models:
         for batch in arguments.batches:
             for path in arguments.paths:
-                made = records(name, batch, path, arguments.rounds, arguments.processes)
+                made = records(name, batch, path, arguments.rounds, arguments.layers, arguments.processes)
                 kept = read_records(arguments.out) if arguments.out.exists() else []
                 new = {_key(record) for record in made}
                 write_records(arguments.out, [*(old for old in kept if _key(old) not in new), *made])

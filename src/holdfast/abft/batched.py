@@ -282,7 +282,7 @@ class _Call:
     whole = True
 
     def __init__(self, before: _Operands, out: Tensor, expected: Tensor, tau: Tensor, name: str) -> None:
-        self.name, self.out = name, out
+        self.name, self.out, self.outputs = name, out, out.shape[-1]
         self._before, self._expected, self._tau = before, expected, tau
         self._fine = torch.zeros_like(tau, dtype=torch.bool)
         self.d = before.a.permute(1, 2, 0)

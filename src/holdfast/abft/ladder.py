@@ -15,7 +15,7 @@ What has been corrected is verified again. What CoC, RC and ClC did is confirmed
 that they did not use: two errors of one row can imitate a single one between them. Where more than single
 blocks were off, D or W may have been hit, with errors that cancel at positions that CoC-D therefore passed:
 there the weights are verified and the whole layer is compared once more, with random weights
-(``freivalds``). Where a layer cannot be compared so, or sooner computed again, only CoC runs.
+(``freivalds``). A layer that cannot be compared so is computed again, if that is allowed.
 
 Bound. With τ1, τ2, τ5 of ``threshold``, a block of image n and channel m that a rung has corrected is within
 2 max(τ1[m], τ2[n]) + τ5 of what it should be, and so is every block of that position, if the fault stayed
@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from holdfast.abft import schemes
-from holdfast.abft.checksum import image_sum
+from holdfast.abft.checksum import counted, image_sum
 from holdfast.abft.events import Action, Event, Guard, Kind
 from holdfast.abft.product import CHUNK, Product
 from holdfast.abft.restore import restore_input
@@ -54,10 +54,11 @@ class Call(Protocol):
 
     ``d`` (N, C, *space) is the live input, ``cd1`` (C, *space) its sum, in float64 or, of a single image, in
     the dtype of that; ``stats`` its statistics; both were taken before the layer ran. Positions are flat, of
-    the output's map. ``whole``: the whole output can be compared (``sound``) after a correction.
+    the output's map. ``outputs``: M. ``whole``: after a correction, ``sound`` can compare the whole output.
     """
 
     name: str
+    outputs: int
     whole: bool
     d: Tensor
     cd1: Tensor
@@ -161,7 +162,9 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
     again = "recompute" in allowed
     open_ = call.violated()
     reloaded = False
-    rungs = _worthwhile(call, len(open_), allowed) if again else allowed
+    rungs = allowed
+    if again:
+        rungs = _worthwhile(call, len(open_), allowed) if call.whole else ()
     if rungs and open_.numel():
         trail += correct(call, guard, open_, rungs)
         if not call.violated().numel():
@@ -243,18 +246,15 @@ def _alike(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def _chunk(call: Call) -> int:
-    blocks = call.d.shape[0] * call.product.weight().shape[0]
-    return max(1, CHUNK // blocks)
+    return max(1, CHUNK // (call.d.shape[0] * call.outputs))
 
 
 def _worthwhile(call: Call, count: int, allowed: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the ``allowed`` rungs that cost less than the layer itself at ``count`` positions."""
-    n, m = call.d.shape[0], call.product.weight().shape[0]
+    n, m = call.d.shape[0], call.outputs
     everywhere = prod(call.product.window.output_size(call.d.shape[2:]))
     each = _DEARER["Co1"] * m + _DEARER["Co2"] * n
-    if each * count >= n * m * everywhere:
-        return ()
-    return allowed if call.whole else tuple(rung for rung in allowed if rung == "CoC")
+    return allowed if each * count < n * m * everywhere else ()
 
 
 def correct(call: Call, guard: Guard, positions: Tensor, rungs: tuple[str, ...]) -> tuple[str, ...]:
@@ -327,6 +327,8 @@ class _Case:
 
     @cached_property
     def co7(self) -> Tensor:
+        if self.guard.tap is None:  # the same number, without a sum over the whole of D
+            return counted(len(self.blocks), self.blocks) @ self.co2
         return self._sums(self.cd2[None], self.call.product.cw1, "co7")[0]
 
     def run(self, rung: str) -> Finding:

@@ -37,7 +37,7 @@ class LayerCall:
     ) -> None:
         """``sum_again``: what made ``cd1`` and ``co5``, where ``cd1`` is no copy of the input in float64."""
         self.layer = layer
-        self.name = layer.name
+        self.name, self.outputs = layer.name, layer.scale.outputs
         self.x, self.out = x, out
         self.d = layer.canonical(x.detach())
         self.cd1, self.stats, self.threshold = cd1, stats, threshold
@@ -75,7 +75,7 @@ class LayerCall:
 
     def near_co1(self, positions: Tensor) -> Tensor:
         """Co1 (M, V) at ``positions``, as exact as the layer's own output."""
-        return self.product.near_rows(self.cd1, positions)
+        return self.product.near(self.cd1[None], positions)[0].to(torch.float64)
 
     def thresholds(self) -> Thresholds:
         """All thresholds of this call."""

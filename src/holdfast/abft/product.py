@@ -105,6 +105,7 @@ class Product:
     cw2: Tensor
     window: Window = field(default_factory=Window)
     groups: int = 1
+    _met: tuple[Tensor, list[int], Tensor] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, weight: Callable[[], Tensor], window: Window | None = None, groups: int = 1) -> Product:
@@ -136,14 +137,13 @@ class Product:
         pieces = torch.split(kernels, max(1, CHUNK // max(1, weight[0].numel())), 1)
         return torch.cat([self._contract(d, positions, piece, dtype) for piece in pieces], 1)
 
-    def near_rows(self, total: Tensor, positions: Tensor) -> Tensor:
-        """``total`` (C, *space) ⊗ W at ``positions`` (V,): (M, V) float64, as exact as the layer itself.
+    def near(self, d: Tensor, positions: Tensor) -> Tensor:
+        """``d`` (K, C, *space) ⊗ W at ``positions`` (V,): (K, M, V), as exact as the layer itself.
 
         In float32 it costs little more than reading the weights once.
         """
         narrow = torch.get_float32_matmul_precision() == "highest" and self.weight().dtype is torch.float32
-        dtype = torch.float32 if narrow else torch.float64
-        return self.by_kernels(total[None], positions, dtype)[0].to(torch.float64)
+        return self.by_kernels(d, positions, torch.float32 if narrow else torch.float64)
 
     def by_sums(self, d: Tensor, positions: Tensor, sums: Sequence[Tensor]) -> Tensor:
         """``d`` ⊗ each of ``sums`` (C, *kernel) at ``positions`` (V,): Co2, Co4 of D, Co5 … Co7 of Cd1, Cd2.
@@ -167,8 +167,8 @@ class Product:
             pixels = pixels.contiguous()
         pieces = []
         step = max(1, CHUNK // (count * channels * taps))
-        for chunk in torch.split(positions, step):
-            met = self.window.taps(space, chunk)
+        for chunk in torch.split(positions, step) if len(positions) > step else (positions,):
+            met = self._taps(space, chunk)
             missing = met == missing_at
             outside = bool(missing.any())
             patches = pixels[:, met.where(~missing, 0) if outside else met].to(dtype)  # (K, V, T, C)
@@ -181,6 +181,13 @@ class Product:
             out = out.reshape(groups, count, len(chunk), each).permute(1, 0, 3, 2)
             pieces.append(out.reshape(count, groups * each, len(chunk)))
         return torch.cat(pieces, 2) if len(pieces) != 1 else pieces[0]
+
+    def _taps(self, space: list[int], positions: Tensor) -> Tensor:
+        """The window's taps; kept, as the checksums of the same positions come one after the other."""
+        kept = self._met
+        if kept is None or kept[0] is not positions or kept[1] != space:
+            kept = self._met = positions, space, self.window.taps(space, positions)
+        return kept[2]
 
 
 def every_position(window: Window, space: Sequence[int]) -> Tensor:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from holdfast.abft.fused.layer import FusedLayer, Plan
 
 
+_SMALL_SHARE = 16
+"""Single positions are computed again where they are at most one in so many."""
+
+
 class FusedCall:
     """``ladder.Call`` of a fused layer.
 
@@ -57,6 +61,8 @@ class FusedCall:
         self._co5 = workspace.check.values(plan[1], torch.float64)
         self._fine = torch.zeros(plan[1], dtype=torch.bool)
         self._struck: frozenset[int] = frozenset()
+        self._again = False
+        """Whether single blocks have been computed again."""
 
     # ---- the way in and out --------------------------------------------------------------------------------
 
@@ -84,7 +90,7 @@ class FusedCall:
             self._map_damaged()
             found = -1 - found
         self.open = self.workspace.violated.memory[:found].clone()
-        self._judged = True
+        self._off: Tensor | None = self.open
 
     def _map_damaged(self) -> None:
         """The residual, or what a Linear read, is not what was summed: only the whole model can mend that."""
@@ -164,12 +170,16 @@ class FusedCall:
 
     def violated(self) -> Tensor:
         """The positions (V,) that are off now, those with NaN or Inf included."""
-        if not self._judged:
+        if self._off is None:
             sums = self._rows(self.out)[:, self.open].to(torch.float64).sum((0, 2))
-            offset = len(self.x) * self.layer.bias_sum
-            right = (sums - self._co5[self.open] - offset).abs() <= self.threshold  # false for a NaN
-            return self.open[~(right | self._fine[self.open])]
-        return self.open
+            self._off = self.open[~(self._right(sums) | self._fine[self.open])]
+        return self._off
+
+    def _right(self, sums: Tensor) -> Tensor:
+        """Whether S5 (V,) of the positions that were left out, bias and all, is as it should be."""
+        offset = len(self.x) * self.layer.bias_sum
+        deviation = (sums - self._co5.index_select(0, self.open) - offset).abs()
+        return deviation.le(self.threshold)  # a NaN is not
 
     def expected(self, positions: Tensor) -> Tensor:
         """Co5 (V,) float64, free of bias, at ``positions``."""
@@ -177,7 +187,8 @@ class FusedCall:
 
     def near_co1(self, positions: Tensor) -> Tensor:
         """Co1 (M, V) at ``positions``, as exact as the layer's own output."""
-        return self.layer.near_co1(self.cd1, positions)
+        co1: Tensor = self.layer.near(self.cd1[None], positions)[0]
+        return co1
 
     def thresholds(self) -> Thresholds:
         """All thresholds of this call."""
@@ -196,12 +207,12 @@ class FusedCall:
         values = (blocks + self._bias[:, None])[n, m, v]
         self._rows(self.out)[n, positions[v], m] = values.to(self.out.dtype)
         self._struck |= frozenset(m.tolist())
-        self._judged = False
+        self._off = None
 
     def discard(self, positions: Tensor) -> None:
         """Believe the output at ``positions``: their checksum is damaged."""
         self._fine[positions] = True
-        self._judged = False
+        self._off = None
 
     def sum_input(self) -> tuple[Tensor, BatchStats]:
         """Cd1 and the statistics of ``d`` as it is now."""
@@ -215,7 +226,7 @@ class FusedCall:
         self.cd1.copy_(cd1)
         self._co5.copy_(self.layer.co5(cd1.to(torch.float64)))
         self._fine.zero_()
-        self._judged = False
+        self._off = None
 
     def repair_weights(self) -> str:
         """Reload weights, or renew checksums of weights, that are not as they were; what was done, or ""."""
@@ -226,11 +237,14 @@ class FusedCall:
 
     def sound(self) -> bool:
         """Whether the output is right; computed again for that, as the pass has finished what was right."""
+        self._again = True
         self.recompute()
         return not self.open.numel()
 
     def recompute(self) -> None:
-        """Run the product again, and the pass that checks and finishes it."""
+        """Run the product again, and the pass that checks and finishes it; or just single blocks of it."""
+        if self._blocks_again():
+            return
         self.__dict__.pop("_weight", None)
         self.out = self.layer.multiply(self.x)
         self._struck = frozenset()
@@ -246,3 +260,24 @@ class FusedCall:
                 self.workspace,
             )
         )
+
+    def _blocks_again(self) -> bool:
+        """Compute the few positions that are off again; whether only single blocks were, and all is right.
+
+        Where several blocks of a position were off, D or W may have been hit, and other positions with them.
+        """
+        few = _SMALL_SHARE * len(self.open) <= len(self._fine)
+        if self._again or not few:
+            return False
+        self._again = True
+        rows = self._rows(self.out)
+        old = rows[:, self.open]
+        new = (self.layer.near(self.d, self.open) + self._bias[:, None]).mT.to(old.dtype)
+        wrong = ~((new - old).abs() <= self.threshold)
+        mended = torch.where(wrong, new, old)
+        if not (wrong.sum((0, 2)) <= 1).all() or not self._right(mended.to(torch.float64).sum((0, 2))).all():
+            return False
+        rows[:, self.open] = mended
+        self._struck = frozenset(wrong.nonzero()[:, 2].tolist())
+        self._off = self.open[:0]
+        return True

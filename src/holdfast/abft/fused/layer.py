@@ -85,11 +85,14 @@ class FusedLayer:
         """The product with ``weight()`` and the checksums of the pristine weights."""
         return Product(weight, self.cw1, self.cw2, self.window, self.groups)
 
-    def near_co1(self, cd1: Tensor, positions: Tensor) -> Tensor:
-        """Co1 (M, V) of Cd1 (C, *space) at ``positions`` by the weights of the modules, in float64."""
-        rows = self.protected.product.near_rows(cd1, positions)
+    def near(self, d: Tensor, positions: Tensor) -> Tensor:
+        """The product of ``d`` (K, C, *space) at ``positions`` (V,) by the modules' weights, free of bias.
+
+        (K, M, V) float64, as exact as the layer itself.
+        """
+        found = self.protected.product.near(d, positions).to(torch.float64)
         norm = self.chain.norm
-        return rows if norm is None else rows * norm_scale(norm)[:, None]
+        return found if norm is None else found * norm_scale(norm)[:, None]
 
     def canonical(self, x: Tensor) -> Tensor:
         """A view of ``x``, input or output of the layer, as (N, C, *space)."""
