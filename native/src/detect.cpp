@@ -24,7 +24,12 @@ void convolve_few(Kernel kernel, const T* map, const double* weights, const Geom
     });
 }
 
-// Channels first: a plane for each kernel entry, then their sum, shifted. make(begin, end, planes, part).
+// With channels last and a stride, most of the products that planes are made of would not be used.
+bool by_entries(const Geometry& g, bool channels_last) {
+    return !few(g) && (!channels_last || g.kernel_h * g.kernel_w == 1 || (g.stride_h == 1 && g.stride_w == 1));
+}
+
+// A plane for each kernel entry, then their sum, shifted. make(begin, end, planes, part).
 template <class Make>
 void by_planes(const Kernels& kernels, const Geometry& g, double* out, Make make) {
     const Index taps = g.kernel_h * g.kernel_w, size = g.height * g.width;
@@ -50,10 +55,11 @@ BatchStats before_image(const Kernels& kernels, const DetectKernels& detect, con
     float* copy = static_cast<float*>(notes.total(g));
     double* out = notes.expected();
     std::vector<BatchStats> parts(max_parts());
-    if (!d.channels_last && !few(g)) {
+    if (by_entries(g, d.channels_last)) {
+        const auto make = d.channels_last ? detect.last_image : detect.tap_image;
         by_planes(kernels, g, out, [&](Index begin, Index end, double* planes, int part) {
-            detect.tap_image(x, weights, g.channels, g.kernel_h * g.kernel_w, g.height * g.width, begin, end, planes,
-                             copy, &parts[part]);
+            make(x, weights, g.channels, g.kernel_h * g.kernel_w, g.height * g.width, begin, end, planes, copy,
+                 &parts[part]);
         });
         return merged(parts);
     }
@@ -74,15 +80,12 @@ BatchStats before_image(const Kernels& kernels, const DetectKernels& detect, con
 
 void convolve_checksum(const Kernels& kernels, const DetectKernels& detect, const double* total,
                        const double* weights, const Geometry& g, bool channels_last, double* out) {
-    if (few(g))
-        convolve_few(detect.few_doubles, total, weights, g, channels_last, out);
-    else if (channels_last)
-        checksum_convolution(kernels, total, weights, g, channels_last, out);
-    else
-        by_planes(kernels, g, out, [&](Index begin, Index end, double* planes, int) {
-            detect.tap_planes(total, weights, g.channels, g.kernel_h * g.kernel_w, g.height * g.width, begin, end,
-                              planes);
-        });
+    if (few(g)) return convolve_few(detect.few_doubles, total, weights, g, channels_last, out);
+    if (!by_entries(g, channels_last)) return checksum_convolution(kernels, total, weights, g, channels_last, out);
+    const auto make = channels_last ? detect.last_planes : detect.tap_planes;
+    by_planes(kernels, g, out, [&](Index begin, Index end, double* planes, int) {
+        make(total, weights, g.channels, g.kernel_h * g.kernel_w, g.height * g.width, begin, end, planes);
+    });
 }
 
 void before_layer(const Kernels& kernels, const DetectKernels& detect, const Detection& d, const float* x,

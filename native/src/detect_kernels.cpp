@@ -133,6 +133,114 @@ void tap_planes(const double* total, const double* weights, Index channels, Inde
     all_taps<false>(total, weights, channels, taps, size, begin, end, planes, static_cast<double*>(nullptr), nullptr);
 }
 
+// ---- checksum convolution, channels last --------------------------------------------------------------------
+
+// to[k] = the sum of v[k], COUNT of them.
+template <int COUNT>
+inline void sums_of(const Doubles* v, double* to) {
+    int k = 0;
+#if HOLDFAST_WIDTH == 8
+    // Eight at a time: halves, quarters and eighths of two vectors are added as one.
+    for (; k + 8 <= COUNT; k += 8) {
+        Doubles a[4], b[2];
+        for (int i = 0; i < 4; ++i) {
+            const Doubles x = v[k + 2 * i], y = v[k + 2 * i + 1];
+            a[i] = __builtin_shuffle(x, y, Bits{0, 8, 2, 10, 4, 12, 6, 14}) +
+                   __builtin_shuffle(x, y, Bits{1, 9, 3, 11, 5, 13, 7, 15});
+        }
+        for (int i = 0; i < 2; ++i)
+            b[i] = __builtin_shuffle(a[2 * i], a[2 * i + 1], Bits{0, 1, 8, 9, 4, 5, 12, 13}) +
+                   __builtin_shuffle(a[2 * i], a[2 * i + 1], Bits{2, 3, 10, 11, 6, 7, 14, 15});
+        store(to + k, __builtin_shuffle(b[0], b[1], Bits{0, 1, 2, 3, 8, 9, 10, 11}) +
+                          __builtin_shuffle(b[0], b[1], Bits{4, 5, 6, 7, 12, 13, 14, 15}));
+    }
+#endif
+    for (; k < COUNT; ++k) to[k] = sum(v[k]);
+}
+
+// AT positions from `map` on, for TAPS kernel entries; the same element of the next plane is `size` further.
+template <int AT, int TAPS, bool READ, class T>
+inline void last_block(const T* map, const double* weights, Index channels, Index size, double* planes, T* copy,
+                       ImageStats* vectors, BatchStats* stats) {
+    Doubles sums[AT * TAPS] = {};
+    double tails[AT * TAPS] = {};
+    Index c = 0;
+    for (; c + W <= channels; c += W) {
+        Doubles a[AT];
+#pragma GCC unroll 8
+        for (int p = 0; p < AT; ++p) {
+            const T* from = map + p * channels + c;
+            if constexpr (READ) {
+                a[p] = widen(read(from, copy + p * channels + c));
+                vectors->take(p % 2, a[p]);
+            } else {
+                a[p] = load(from);
+            }
+        }
+#pragma GCC unroll 9
+        for (int t = 0; t < TAPS; ++t) {
+            const Doubles w = load(weights + t * channels + c);
+#pragma GCC unroll 8
+            for (int p = 0; p < AT; ++p) sums[t * AT + p] += w * a[p];
+        }
+    }
+    for (; c < channels; ++c)
+        for (int p = 0; p < AT; ++p) {
+            const T v = map[p * channels + c];
+            if constexpr (READ) read_one(v, copy + p * channels + c, stats);
+            for (int t = 0; t < TAPS; ++t) tails[t * AT + p] += v * weights[t * channels + c];
+        }
+    double all[AT * TAPS];
+    sums_of<AT * TAPS>(sums, all);
+    for (int t = 0; t < TAPS; ++t)
+        for (int p = 0; p < AT; ++p) planes[t * size + p] = all[t * AT + p] + tails[t * AT + p];
+}
+
+template <int AT, int TAPS, bool READ, class T>
+inline void last_run(const T* map, const double* weights, Index channels, Index size, Index begin, Index end,
+                     double* planes, T* copy, BatchStats* stats) {
+    ImageStats vectors;
+    Index i = begin;
+    for (; i + AT <= end; i += AT)
+        last_block<AT, TAPS, READ>(map + i * channels, weights, channels, size, planes + i,
+                                   READ ? copy + i * channels : copy, &vectors, stats);
+    for (; i < end; ++i)
+        last_block<1, TAPS, READ>(map + i * channels, weights, channels, size, planes + i,
+                                  READ ? copy + i * channels : copy, &vectors, stats);
+    if constexpr (READ) vectors.fold(stats);
+}
+
+template <bool READ, class T>
+inline void all_last(const T* map, const double* weights, Index channels, Index taps, Index size, Index begin,
+                     Index end, double* planes, T* copy, BatchStats* stats) {
+    Index t = 0;
+#define HOLDFAST_TAPS(AT, COUNT)                                                                                  \
+    for (; t + COUNT <= taps; t += COUNT) {                                                                       \
+        const double* w = weights + t * channels;                                                                 \
+        if (READ && t == 0)                                                                                       \
+            last_run<AT, COUNT, READ>(map, w, channels, size, begin, end, planes, copy, stats);                   \
+        else                                                                                                      \
+            last_run<AT, COUNT, false>(map, w, channels, size, begin, end, planes + t * size, copy, stats);       \
+    }
+    HOLDFAST_TAPS(2, MANY_TAPS)
+    HOLDFAST_TAPS(2, 3)
+    HOLDFAST_TAPS(8, 1)
+#undef HOLDFAST_TAPS
+}
+
+void last_image(const float* x, const double* weights, Index channels, Index taps, Index size, Index begin,
+                Index end, double* planes, float* copy, BatchStats* stats) {
+    *stats = {};
+    all_last<true>(x, weights, channels, taps, size, begin, end, planes, copy, stats);
+    own_sum(stats);
+}
+
+void last_planes(const double* total, const double* weights, Index channels, Index taps, Index size, Index begin,
+                 Index end, double* planes) {
+    all_last<false>(total, weights, channels, taps, size, begin, end, planes, static_cast<double*>(nullptr),
+                    nullptr);
+}
+
 // ---- checksum convolution, few channels ---------------------------------------------------------------------
 
 // The j with 0 <= j * stride + shift < size, as a half-open range within [0, count).
@@ -236,7 +344,7 @@ double fine(const double* sums, const double* expected, double offset, double th
 #define HOLDFAST_JOIN(a, b) HOLDFAST_JOIN_(a, b)
 extern const DetectKernels HOLDFAST_JOIN(detect_, HOLDFAST_VARIANT);
 const DetectKernels HOLDFAST_JOIN(detect_, HOLDFAST_VARIANT) = {
-    read_image, tap_image, tap_planes, few<float>, few<double>, fine,
+    read_image, tap_image, tap_planes, last_image, last_planes, few<float>, few<double>, fine,
 };
 
 }  // namespace holdfast

@@ -22,6 +22,12 @@ struct DetectKernels {
     void (*tap_planes)(const double* total, const double* weights, Index channels, Index taps, Index size,
                        Index begin, Index end, double* planes);
 
+    // Both with channels last: map (size, channels), weights (taps, channels).
+    void (*last_image)(const float* x, const double* weights, Index channels, Index taps, Index size, Index begin,
+                       Index end, double* planes, float* copy, BatchStats*);
+    void (*last_planes)(const double* total, const double* weights, Index channels, Index taps, Index size,
+                        Index begin, Index end, double* planes);
+
     // Output rows begin..end of a checksum convolution over few channels, not dilated; map and weights lie in
     // steps. scratch: few_scratch(geometry).
     void (*few_floats)(const float* map, Steps, const double* weights, Steps, const Geometry&, Index begin,
