@@ -19,6 +19,7 @@ from holdfast.abft.events import ON_FAULT, Event, Guard, OnFault
 from holdfast.abft.functional import Found, ProtectedFunctions, attach, recording
 from holdfast.abft.fused import FastPath
 from holdfast.abft.layers import ProtectedConv, ProtectedLayer, ProtectedLinear
+from holdfast.abft.memory import Memory, memory
 from holdfast.abft.plan import PlanBook
 from holdfast.abft.sensitivity import Sensitivity, sensitivity
 from holdfast.abft.transparent import Transparent
@@ -154,6 +155,10 @@ class Protected(Transparent):
         UsageError without either.
         """
         return sensitivity(self, self._example_or(example))
+
+    def memory(self) -> Memory:
+        """What protection keeps beside the weights, in bytes: checksums, pristine copy, packed copies."""
+        return memory(self)
 
     def calibrate(self, example: Any = None) -> dict[str, float]:
         """Set the thresholds from fault-free runs on ``example``; see ``abft.calibration``."""
