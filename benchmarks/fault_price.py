@@ -127,7 +127,10 @@ Prices = dict[str, dict[str, list[tuple[float, float, float]]]]
 
 
 def measure(name: str, batch: int, path: str, rounds: int, layers: int, seed: int) -> Prices:
-    """``rounds`` pairs of each pattern in ``layers`` layers, evenly chosen. Raises AssertionError for one not corrected."""
+    """``rounds`` pairs of each pattern in ``layers`` layers, evenly chosen.
+
+    Raises AssertionError for a fault that was not corrected.
+    """
     torch.manual_seed(seed)
     plain = models.create(name, in_channels=3, classes=1000, size=224).eval()
     plain = plain.to(memory_format=torch.channels_last)

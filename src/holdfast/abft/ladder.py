@@ -15,7 +15,7 @@ What has been corrected is verified again. What CoC, RC and ClC did is confirmed
 that they did not use: two errors of one row can imitate a single one between them. Where more than single
 blocks were off, D or W may have been hit, with errors that cancel at positions that CoC-D therefore passed:
 there the weights are verified and the whole layer is compared once more, with random weights
-(``freivalds``). A layer that cannot be compared so is computed again, if that is allowed.
+(``freivalds``). A layer that cannot be compared so is computed again before anything else, if allowed.
 
 Bound. With τ1, τ2, τ5 of ``threshold``, a block of image n and channel m that a rung has corrected is within
 2 max(τ1[m], τ2[n]) + τ5 of what it should be, and so is every block of that position, if the fault stayed
@@ -156,10 +156,15 @@ def recover(call: Call, guard: Guard, *, location: tuple[int, ...] | None, devia
 
 def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
     """Whether the output is right in the end; ``trail`` gets the rungs that were tried, in order."""
-    if _input_mended(call, guard, trail):
-        return True
     allowed = guard.rungs_of(call.name)
     again = "recompute" in allowed
+    tries = TRIES if again else 0
+    if again and not call.whole:
+        tries -= 1
+        if _recomputed(call, trail):  # the quickest; damage of the input or of a weight would come again
+            return True
+    if _input_mended(call, guard, trail):
+        return True
     open_ = call.violated()
     reloaded = False
     rungs = allowed
@@ -175,8 +180,7 @@ def _climb(call: Call, guard: Guard, trail: list[str]) -> bool:
                 return True
     if not reloaded and call.whole and _renewed(call, trail):
         return True
-    tries = TRIES if again else 0
-    if tries and not reloaded:
+    if tries == TRIES and not reloaded:
         tries -= 1
         if _recomputed(call, trail):
             return True

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from holdfast.abft.fused.layer import FusedLayer, Plan
 
 
-_SMALL_SHARE = 16
-"""Single positions are computed again where they are at most one in so many."""
+_MANY = 16
+"""Of so many positions, a single one is computed again faster than the layer."""
 
 
 class FusedCall:
@@ -242,7 +242,7 @@ class FusedCall:
         return not self.open.numel()
 
     def recompute(self) -> None:
-        """Run the product again, and the pass that checks and finishes it; or just single blocks of it."""
+        """Run the product again, and the pass that checks and finishes it; or just a single position."""
         if self._blocks_again():
             return
         self.__dict__.pop("_weight", None)
@@ -262,12 +262,11 @@ class FusedCall:
         )
 
     def _blocks_again(self) -> bool:
-        """Compute the few positions that are off again; whether only single blocks were, and all is right.
+        """Compute the only position that is off again; whether a single block was, and all is right.
 
-        Where several blocks of a position were off, D or W may have been hit, and other positions with them.
+        Where several blocks or positions were off, D or W may have been hit, and other positions with them.
         """
-        few = _SMALL_SHARE * len(self.open) <= len(self._fine)
-        if self._again or not few:
+        if self._again or len(self.open) > 1 or len(self._fine) < _MANY:
             return False
         self._again = True
         rows = self._rows(self.out)
@@ -275,7 +274,7 @@ class FusedCall:
         new = (self.layer.near(self.d, self.open) + self._bias[:, None]).mT.to(old.dtype)
         wrong = ~((new - old).abs() <= self.threshold)
         mended = torch.where(wrong, new, old)
-        if not (wrong.sum((0, 2)) <= 1).all() or not self._right(mended.to(torch.float64).sum((0, 2))).all():
+        if int(wrong.sum()) != 1 or not self._right(mended.to(torch.float64).sum((0, 2))).all():
             return False
         rows[:, self.open] = mended
         self._struck = frozenset(wrong.nonzero()[:, 2].tolist())
