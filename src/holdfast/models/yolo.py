@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from torch import Tensor, cat, nn
 
 from holdfast.core.errors import UsageError
@@ -49,22 +52,16 @@ class YOLOv2(nn.Module):
         fine: list[nn.Module] = []
         for index, group in enumerate(FINE):
             fine += [nn.MaxPool2d(2)] if index else []
-            # Darknet alternates 3×3 convolutions with 1×1 ones that narrow the maps.
-            for place, planes in enumerate(group):
-                wide = scaled(width, planes)
-                fine.append(Convolution(before, wide, 1 if place % 2 else 3, norm))
-                before = wide
+            planes = [scaled(width, each) for each in group]
+            fine += _alternating(before, planes, norm)
+            before = planes[-1]
         passed = scaled(width, PASSED)
         self.fine = nn.Sequential(*fine)
         self.passthrough = nn.Sequential(Convolution(before, passed, 1, norm), nn.PixelUnshuffle(2))
-        coarse: list[nn.Module] = [nn.MaxPool2d(2)]
-        for place, planes in enumerate(COARSE):
-            wide = scaled(width, planes)
-            coarse.append(Convolution(before, wide, 1 if place % 2 else 3, norm))
-            before = wide
+        planes = [scaled(width, each) for each in COARSE]
         head = scaled(width, HEAD)
-        self.coarse = nn.Sequential(*coarse)
-        self.head = nn.Sequential(Convolution(before, head, 3, norm), Convolution(head, head, 3, norm))
+        self.coarse = nn.Sequential(nn.MaxPool2d(2), *_alternating(before, planes, norm))
+        self.head = nn.Sequential(Convolution(planes[-1], head, 3, norm), Convolution(head, head, 3, norm))
         self.join = Convolution(4 * passed + head, head, 3, norm)
         self.detect = nn.Conv2d(head, anchors * (5 + config.classes), 1)
         he_normal(self)
@@ -90,3 +87,9 @@ class Convolution(nn.Module):
         """Maps (N, ``wide``, H, W) of (N, ``narrow``, H, W)."""
         maps: Tensor = self.relu(self.norm(self.conv(x)))
         return maps
+
+
+def _alternating(before: int, planes: Sequence[int], norm: str) -> list[Convolution]:
+    """Darknet's 3×3 convolutions, alternating with 1×1 ones that narrow the maps."""
+    widths = enumerate(pairwise((before, *planes)))
+    return [Convolution(narrow, wide, 1 if place % 2 else 3, norm) for place, (narrow, wide) in widths]
