@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_CHUNK = 1 << 22  # numbers that are widened at once
+_CHUNK = 1 << 18  # numbers that are widened at once: they stay in the cache
 
 
 def kernel_sum(weight: Tensor, groups: int = 1, weighted: bool | Tensor = False) -> Tensor:

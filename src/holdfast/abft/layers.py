@@ -16,7 +16,7 @@ from holdfast.abft.expected import ExpectedSums
 from holdfast.abft.ladder import recover
 from holdfast.abft.layer_call import LayerCall
 from holdfast.abft.product import Product, Window, index_of
-from holdfast.abft.threshold import weight_scale
+from holdfast.abft.threshold import weight_scales
 from holdfast.abft.transparent import Transparent
 from holdfast.abft.weights import Keeper
 from holdfast.core.protocols import effective_weight
@@ -75,8 +75,8 @@ class ProtectedLayer(Transparent, ABC):
         self.bias_sum = bias_sum(bias)
         self._detections: dict[Any, Detection] = {}
         """By shape, strides, dtype and device of the input."""
-        self.scale = weight_scale(weight, bias, self.groups, inside)
-        self.scale_by_m = weight_scale(weight, bias, self.groups, inside, weighted=True)
+        cw1, cw2 = self.product.cw1, self.product.cw2
+        self.scale, self.scale_by_m = weight_scales(weight, bias, cw1, cw2, self.groups, inside)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         # Called by to(), double(), ...: the weights change their dtype or device.

@@ -16,10 +16,19 @@ instead of their worst case. Derivation, for unit roundoff u:
        Δ² = min(K N max|D|², Σ D²) + min(K max|Cd1|², Σ Cd1²)
 
    where Δ² bounds Σ_n ‖d_n‖² + ‖Σ_n d_n‖² of the patches at every position of the output.
-4. The bias b enters the partial sums of all N images alike: + N β with β² = K (Σ b² (1 + κ) + (Σ b)²), where
-   κ = max(...) / Σ_m ω(w_m)² of 3 is the number of kernels that are alike: their products round alike.
+4. The bias b enters the partial sums of all N images alike: + N β with
+
+       β² = K (Σ_m b_m² (1 + κ) (1 + (3/64) χ_m) + (Σ b)²)
+
+   where κ = max(...) / Σ_m ω(w_m)² of 3 is the number of kernels that are alike: their products round alike.
+   Kernels of few values (a constant, ±1) on equal inputs make equal steps, and on a bias that is larger than
+   all of them equal steps round in one direction: K of them may be off by u |b| each, which is SIGMAS (u/√3)
+   √(3/64) K |b|. Of steps of both signs the share ρ is left over. So χ = K ρ² = (Σ_k w_k)² / ‖w‖² where the
+   values of a kernel repeat, else 0.
 5. Kernels of one sign (|μ| > σ) sum up steadily, and equal steps round in one direction. For them the worst
-   case counts: Σ_j u |μ| √j ‖d‖ ≤ (2/3) u K^1.5 |μ| ‖d‖ for each image, √N Δ over the batch.
+   case counts: Σ_j u |μ| √j ‖d‖ ≤ (2/3) u K^1.5 |μ| ‖d‖ for each image, √N Δ over the batch. Of other kernels
+   with few values the share ρ of that is left over, which is SIGMAS (u/√3) √(χ/48) |Σ_k w_k| ‖d‖: for them
+   (Σ_k w_k)² χ/48 is added to ω².
 6. S5 and Co5 are computed in float64 with unit roundoff v. They add the share (v/u)² (N M / K + N + M) to the
    variance: nothing for float32, decisive for float64. Where outputs are of one sign, as by one-sided kernels
    or a large bias, equal steps round in one direction here too: v (N + M) Σ |O|, with Σ |O| at most
@@ -50,6 +59,7 @@ from holdfast.kernels import BatchStats
 SIGMAS = 8.0
 _FLOAT64_ROUNDOFF = 2.0**-53
 _CHUNK = 1 << 18  # numbers that are widened at once: they stay in the cache
+_SAMPLE = 64
 
 
 class Kernels(NamedTuple):
@@ -82,23 +92,48 @@ def weight_scale(
     weight: Tensor, bias: Tensor | None = None, groups: int = 1, inside: bool = True, weighted: bool = False
 ) -> WeightScale:
     """Statistics of ``weight`` (M, C/groups, ...) and ``bias`` (M,); of m W_m and m b_m if ``weighted``."""
+    return _scale(weight, bias, _rows(weight), kernel_sum(weight, groups, weighted), groups, inside, weighted)
+
+
+def weight_scales(
+    weight: Tensor, bias: Tensor | None, cw1: Tensor, cw2: Tensor, groups: int = 1, inside: bool = True
+) -> tuple[WeightScale, WeightScale]:
+    """``weight_scale`` plain and weighted, given Cw1 and Cw2 of ``weight``, which is read once."""
+    rows = _rows(weight)
+    return (
+        _scale(weight, bias, rows, cw1, groups, inside, weighted=False),
+        _scale(weight, bias, rows, cw2, groups, inside, weighted=True),
+    )
+
+
+def _scale(
+    weight: Tensor,
+    bias: Tensor | None,
+    rows: tuple[Tensor, Tensor, Tensor, Tensor],
+    total: Tensor,
+    groups: int,
+    inside: bool,
+    weighted: bool,
+) -> WeightScale:
     outputs, products = weight.shape[0], weight[0].numel()
     factor = counted(outputs, weight) if weighted else torch.ones(outputs, dtype=torch.float64)
-    squares, sums, steady = (factor * row for row in _rows(weight))
+    *lines, few = rows
+    squares, sums, steady = (factor * row for row in lines)
     squares = squares * factor
-    grouped = kernel_sum(weight, groups, weighted).reshape(groups, -1)
-    together = float(_omega(grouped.square().sum(), grouped.sum()))
+    grouped = total.reshape(groups, -1)
+    together = float(_omegas(grouped.reshape(1, -1)))
     if groups > 1:
         # Of grouped kernels either the groups or their sum over all m may be the worse.
-        each = float(_omega(grouped.square().sum(1), grouped.sum(1)).sum())
-        whole = grouped.sum(0)
-        together = max(each, float(_omega(whole.square().sum(), whole.sum())))
-    omega = _omega(squares, sums)
+        together = max(float(_omegas(grouped).sum()), float(_omegas(grouped.sum(0, keepdim=True))))
+    drift = _drift(squares, sums, few)
+    omega = _omega(squares, sums, drift, products)
     apart, added = float(omega.sum()), 0.0
     offsets = torch.zeros_like(omega) if bias is None else bias.detach().to(torch.float64) * factor
+    steps = 1 + 3 / 64 * drift
     if bias is not None:
         alike = together / apart if apart else float(outputs)
-        added = sqrt(products * float(offsets.square().sum() * (1 + alike) + offsets.sum().square()))
+        own = (offsets.square() * steps).sum()
+        added = sqrt(products * float(own * (1 + alike) + offsets.sum().square()))
     return WeightScale(
         products=products,
         outputs=outputs,
@@ -106,13 +141,14 @@ def weight_scale(
         bias=added,
         one_sided=float(steady.sum()),
         inside=inside,
-        each=Kernels((2 * omega).sqrt(), sqrt(3 * products) * offsets.abs(), steady),
+        each=Kernels((2 * omega).sqrt(), sqrt(products) * (2 * steps + 1).sqrt() * offsets.abs(), steady),
     )
 
 
-def _rows(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Σ w², Σ w and |μ| where |μ| > σ (else 0) of each kernel, (M,) float64; some kernels at a time."""
-    flat = weight.detach().flatten(1)
+def _rows(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Σ w², Σ w, |μ| where |μ| > σ (else 0) and ``_few`` of each kernel, (M,); some kernels at a time."""
+    last = weight.detach().movedim(1, -1)
+    flat = (last if last.is_contiguous() else weight.detach()).flatten(1)  # in whatever order
     squares, sums = [], []
     for chunk in torch.split(flat, max(1, _CHUNK // max(1, flat.shape[1]))):
         wide = chunk.to(torch.float64)
@@ -121,12 +157,29 @@ def _rows(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     square, total = torch.cat(squares), torch.cat(sums)
     mean = total.abs() / flat.shape[1]
     spread = (square / flat.shape[1] - mean.square()).clamp(min=0.0).sqrt()
-    return square, total, torch.where(mean > spread, mean, 0.0)
+    return square, total, torch.where(mean > spread, mean, 0.0), _few(flat)
 
 
-def _omega(squares: Tensor, sums: Tensor) -> Tensor:
-    """ω² = ‖w‖² + (Σ w)²/2."""
-    return squares + sums.square() / 2
+def _few(kernels: Tensor) -> Tensor:
+    """Whether a kernel (M, K) has few values: its first numbers repeat, four times and more."""
+    some = kernels[:, :_SAMPLE].to(torch.float64).abs().sort(1).values
+    return 4 * (1 + (some.diff(dim=1) > 0).sum(1)) <= some.shape[1]
+
+
+def _drift(squares: Tensor, sums: Tensor, few: Tensor) -> Tensor:
+    """χ of item 4."""
+    return torch.where(few, sums.square() / squares, 0.0).nan_to_num(0.0)
+
+
+def _omega(squares: Tensor, sums: Tensor, drift: Tensor, products: int) -> Tensor:
+    """ω² = ‖w‖² + (Σ w)² (1/2 + χ/48), without the last where the kernel is of one sign (K ρ² > K/2)."""
+    return squares + sums.square() * (0.5 + torch.where(2 * drift > products, 0.0, drift / 48))
+
+
+def _omegas(kernels: Tensor) -> Tensor:
+    """ω² of ``kernels`` (M, K)."""
+    squares, sums = kernels.square().sum(1), kernels.sum(1)
+    return _omega(squares, sums, _drift(squares, sums, _few(kernels)), kernels.shape[1])
 
 
 def analytic(scale: WeightScale, stats: BatchStats, n: int, dtype: torch.dtype) -> float:

@@ -19,7 +19,7 @@ from holdfast.abft.fused.packed import Packed
 from holdfast.abft.fused.state import WeightState, hooks
 from holdfast.abft.fused.workspace import Buffer, Workspace
 from holdfast.abft.product import Product
-from holdfast.abft.threshold import SIGMAS, WeightScale, weight_scale
+from holdfast.abft.threshold import SIGMAS, WeightScale, weight_scales
 from holdfast.kernels import Window as FlatWindow
 from holdfast.kernels.native import Kernels
 
@@ -51,8 +51,7 @@ class FusedLayer:
         self.cw1 = kernel_sum(weight, self.groups)
         self.cw2 = kernel_sum(weight, self.groups, weighted=True)
         self.bias_sum = bias_sum(bias)
-        self.scale = weight_scale(weight, bias, self.groups)
-        self.scale_by_m = weight_scale(weight, bias, self.groups, weighted=True)
+        self.scale, self.scale_by_m = weight_scales(weight, bias, self.cw1, self.cw2, self.groups)
         self.struck: frozenset[int] = frozenset()
         """The channels that the last fault was corrected in."""
         self.outputs = weight.shape[0]
