@@ -63,11 +63,17 @@ _SAMPLE = 64
 
 
 class Kernels(NamedTuple):
-    """Ω, β and the one-sided |μ| of each kernel as a layer of its own, (M,) float64."""
+    """Ω, β and the one-sided |μ| of each kernel as a layer of its own, (M,) float64; a single 0 for all."""
 
     kernels: Tensor
     bias: Tensor
     one_sided: Tensor
+
+    @classmethod
+    def of(cls, omega: Tensor, share: Tensor, offsets: Tensor, steady: Tensor) -> Kernels:
+        """From ω², β²/b², b and |μ|, (M,) each."""
+        beta = share.sqrt() * offsets.abs()
+        return cls((2 * omega).sqrt(), *(row if row.any() else row[:1].clone() for row in (beta, steady)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class WeightScale:
 
     ``products`` K, ``outputs`` M; ``kernels`` Ω, ``bias`` β, ``one_sided`` Σ |μ_m| over the
     kernels with |μ| > σ. ``inside``: patches hold no element twice (zero padding), so Σ D² bounds them.
-    ``each``: the same of every kernel alone.
+    ``each``: the same of every kernel alone; not of weighted ones.
     """
 
     products: int
@@ -141,7 +147,7 @@ def _scale(
         bias=added,
         one_sided=float(steady.sum()),
         inside=inside,
-        each=Kernels((2 * omega).sqrt(), sqrt(products) * (2 * steps + 1).sqrt() * offsets.abs(), steady),
+        each=None if weighted else Kernels.of(omega, products * (2 * steps + 1), offsets, steady),
     )
 
 
