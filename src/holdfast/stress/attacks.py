@@ -106,8 +106,8 @@ class _LInf:
         """The radius in the unit it was given in."""
         return {"eps": self.eps} if self.eps is not None else {"eps_gev": self.eps_gev or 0.0}
 
-    def ball(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radius (broadcastable to ``x``), lowest and highest allowed values (as ``x``)."""
+    def ball(self, x: Tensor, times: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """Radius (broadcastable to ``x``), lowest and highest values (as ``x``) in ``times`` the ball."""
         low, high = normalise_range(self.value_range, self.unit_gev)
         if self.eps is not None:
             radius = torch.full_like(x[:1], self.eps)
@@ -121,7 +121,7 @@ class _LInf:
                 )
             if high is not None and float(x.max()) > high + 1e-3 * abs(high):
                 raise _wrong_unit("inputs of an attack", f"values up to {high}", float(x.max()))
-        lowest, highest = x - radius, x + radius
+        lowest, highest = x - times * radius, x + times * radius
         # A clean value outside the range (noise below zero) stays reachable: eps = 0 changes nothing.
         if low is not None:
             lowest = torch.maximum(lowest, torch.clamp(x, max=low))

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
-from torch.optim import AdamW
 
 from holdfast import models
 from holdfast.bench.metrics import evaluate
@@ -23,7 +22,7 @@ from holdfast.core.progress import progress
 from holdfast.core.seeding import derive
 from holdfast.core.stats import roc_auc
 from holdfast.models import ModelConfig
-from holdfast.training import checkpoint, objectives
+from holdfast.training import checkpoint, objectives, optimizers
 from holdfast.training.checkpoint import TrainingState
 from holdfast.training.randomness import seed_step, untouched_global_generators
 from holdfast.training.schedule import learning_rate
@@ -36,6 +35,9 @@ _REPORT_STEPS = 20
 
 Augment = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 """Takes (x, y, a CPU generator for every draw); returns a changed batch of the same size."""
+
+Save = Callable[[nn.Module, Path, dict[str, Any]], None]
+"""Writes a model with what is to be said of it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def fit(
     batch_size: int = 256,
     lr: float = 3e-3,
     weight_decay: float = 1e-2,
+    optimizer: str = "adamw",
     seed: int = 0,
     objective: str | objectives.Objective = "cross_entropy",
     augment: Augment | None = None,
@@ -76,17 +79,18 @@ def fit(
     devices: int | str | list[int] = 1,
     strategy: str = "auto",
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    save: Save = models.save,
 ) -> FitResult:
     """Train ``model`` (from ``models.create``) on the stream ``train``, judged on ``val`` after each epoch.
 
-    AdamW (no decay on norms and biases), linear warm-up and cosine. ``out`` receives ``history.jsonl``,
-    ``best.safetensors`` (by validation AUC for two classes, else accuracy), ``last.pt`` after every epoch and
-    every ``checkpoint_steps`` steps, and TensorBoard events where that is installed. Called again after a
-    kill at any moment, with a model made in the same way, it ends with the bytes of an undisturbed run on the
-    same machine, CPU and number of threads. ``patience`` epochs without improvement end the training,
-    ``max_seconds`` ends it within the epoch under way, which is then judged like a whole one. Afterwards
-    ``model`` has the last weights. With several processes each takes its share of every batch, and the
-    training loss is that of process 0.
+    ``optimizer`` is adamw or sgd (momentum 0.9), with no decay on norms and biases, linear warm-up and
+    cosine. ``out`` receives ``history.jsonl``, ``best.safetensors`` (by validation AUC for two classes, else
+    accuracy; ``save`` writes it), ``last.pt`` after every epoch and every ``checkpoint_steps`` steps, and
+    TensorBoard events where that is installed. Called again after a kill at any moment, with a model made in
+    the same way, it ends with the bytes of an undisturbed run on the same machine, CPU and number of threads.
+    ``patience`` epochs without improvement end the training, ``max_seconds`` ends it within the epoch under
+    way, which is then judged like a whole one. Afterwards ``model`` has the last weights. With several
+    processes each takes its share of every batch, and the training loss is that of process 0.
 
     Raises UsageError for wrong values or a checkpoint made under other settings, DataError for an empty
     stream or a damaged checkpoint, HoldfastError if the loss is not finite, StorageError.
@@ -106,6 +110,7 @@ def fit(
         batch_size=batch_size,
         lr=lr,
         weight_decay=weight_decay,
+        optimizer=optimizer,
         seed=seed,
         objective=described(objective),
         augment=described(augment),
@@ -116,7 +121,17 @@ def fit(
     joined = torch.distributed.is_initialized()
     fabric.launch()
     run = _Run(
-        fabric, model, train, val, settings, Path(out), objective, augment, checkpoint_steps, max_seconds
+        fabric,
+        model,
+        train,
+        val,
+        settings,
+        Path(out),
+        objective,
+        augment,
+        checkpoint_steps,
+        max_seconds,
+        save,
     )
     with untouched_global_generators(fabric.device):
         result = run.fit()
@@ -145,15 +160,17 @@ class _Run:
         augment: Augment | None,
         checkpoint_steps: int | None,
         max_seconds: float | None,
+        save: Save,
     ) -> None:
         self.fabric, self.train, self.val = fabric, train, val
         self.settings, self.out = settings, out
         self.objective, self.augment = objective, augment
         self.checkpoint_steps, self.max_seconds = checkpoint_steps, max_seconds
+        self.save = save
         self.steps_per_epoch = ceil(train.info.n / settings.batch_size)
         # Convolutions of few channels run up to 1.5 times as fast with the channels last.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = AdamW(_parameter_groups(model, settings.weight_decay), lr=settings.lr)
+        optimizer = optimizers.create(settings.optimizer, model, settings.lr, settings.weight_decay)
         self.wrapped, self.optimizer = fabric.setup(self.model, optimizer)
         self.state, self.started, self.note = TrainingState(), perf_counter(), ""
 
@@ -252,7 +269,7 @@ class _Run:
         if trackers is not None:
             if improved:
                 meta = {"epoch": line["epoch"], _metric(line): value}
-                models.save(self.model, self.out / BEST, meta)
+                self.save(self.model, self.out / BEST, meta)
             trackers.epoch(line)
         self._save()
 
@@ -306,16 +323,6 @@ class _Run:
 
 def _metric(line: dict[str, Any]) -> str:
     return "val_accuracy" if line["val_auc"] is None else "val_auc"
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases and norms, which have one dimension, do not."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
 
 
 def _diverged(what: str, state: TrainingState) -> HoldfastError:

@@ -26,6 +26,7 @@ class Settings:
     batch_size: int
     lr: float
     weight_decay: float
+    optimizer: str
     seed: int
     objective: str
     augment: str
