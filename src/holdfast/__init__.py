@@ -10,10 +10,10 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"protect": "holdfast.abft"}
-_ROOMS = ("abft", "bench", "core", "data", "hub", "kernels", "models", "stress", "training")
+_LAZY = {"load_packed": "holdfast.subnet", "protect": "holdfast.abft", "prune": "holdfast.subnet"}
+_ROOMS = ("abft", "bench", "core", "data", "hub", "kernels", "models", "stress", "subnet", "training")
 
-__all__ = ["__version__", "protect", *_ROOMS]
+__all__ = ["__version__", *_LAZY, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,263 @@
+"""A binary subnetwork as a small file: the seed of its signs, its mask, and the statistics of its norms.
+
+The file is in the safetensors format. Its one header entry ``holdfast.packed/1`` is canonical JSON:
+
+    config   arguments of models.create
+    seed     of the signs (subnet/signs.py), or null where the signs are in the file
+    layers   [{name, shape, kept, rice, bytes, scale}] in order: rice is the parameter of the layer's
+             Golomb-Rice code (subnet/golomb.py), bytes its length, scale what its signs are times
+    stats    [[name, length]] in order, entries of the model's state other than those weights
+    meta     what the user gave
+    sha256   over the header without this entry and the tensors masks, signs, stats
+
+and its tensors are ``masks`` (uint8: the layers' codes, one after the other), ``stats`` (float16, of
+variances the square root) and, without seed, ``signs`` (uint8: for each kept weight, layer by layer and in C
+order, a bit, the lowest of a byte first; set is +1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
+from torch import Tensor, nn
+
+from holdfast import models
+from holdfast.core.canonical import canonical_json
+from holdfast.core.errors import DataError, UsageError
+from holdfast.core.paths import write_bytes
+from holdfast.models import ModelConfig
+from holdfast.subnet import golomb
+from holdfast.subnet.layers import prunable
+from holdfast.subnet.signs import sign_bits
+
+HEADER = "holdfast.packed/1"
+_REMEDY = "fetch the file again, or pack the network again"
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """The kept weights of a layer: ``mask`` bool of the weight's shape, ``signs`` bool (kept,), True for +1.
+
+    ``signs`` are in C order; each weight is its sign times ``scale``.
+    """
+
+    name: str
+    mask: NDArray[np.bool_]
+    signs: NDArray[np.bool_]
+    scale: float = 1.0
+
+    @property
+    def kept(self) -> int:
+        """How many weights take part."""
+        return len(self.signs)
+
+    def weight(self) -> NDArray[np.float32]:
+        """The weights, 0 where none is kept."""
+        weight = np.zeros(self.mask.shape, dtype=np.float32)
+        weight[self.mask] = np.where(self.signs, self.scale, -self.scale)
+        return weight
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A binary subnetwork: ``layers`` and ``stats`` (name in the state dict → float32) of a model ``config``.
+
+    ``seed`` is that of the signs, or None where they are none of the generator's.
+    """
+
+    config: ModelConfig
+    layers: Sequence[PackedLayer]
+    stats: Mapping[str, Tensor]
+    seed: int | None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        codes = [golomb.encode(layer.mask.reshape(-1)) for layer in self.layers]
+        header: dict[str, Any] = {
+            "config": self.config.to_json(),
+            "seed": self.seed,
+            "layers": [
+                {
+                    "name": layer.name,
+                    "shape": list(layer.mask.shape),
+                    "kept": layer.kept,
+                    "rice": rice,
+                    "bytes": len(code),
+                    "scale": layer.scale,
+                }
+                for layer, (code, rice) in zip(self.layers, codes, strict=True)
+            ],
+            "stats": [[name, value.numel()] for name, value in self.stats.items()],
+            "meta": dict(self.meta),
+        }
+        tensors: dict[str, NDArray[Any]] = {
+            "masks": np.frombuffer(b"".join(code for code, _ in codes), dtype=np.uint8),
+            "stats": np.concatenate([_stored(name, value) for name, value in self.stats.items()]),
+        }
+        if self.seed is None:
+            signs = np.concatenate([layer.signs for layer in self.layers])
+            tensors["signs"] = np.packbits(signs, bitorder="little")
+        header["sha256"] = _digest(header, tensors)
+        return to_bytes(tensors, metadata={HEADER: canonical_json(header).decode()})
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file in bytes."""
+        return len(self._bytes)
+
+    @property
+    def kept(self) -> int:
+        """How many weights take part, in all layers."""
+        return sum(layer.kept for layer in self.layers)
+
+    def save(self, path: Path | str) -> None:
+        """Write the file, atomically; equal networks give equal bytes. Raises StorageError."""
+        write_bytes(Path(path), self._bytes)
+
+    def to_module(self) -> nn.Module:
+        """The network as an ordinary model of ``models.create``, float32, in eval mode, without biases.
+
+        Raises DataError where layers or statistics do not fit the model.
+        """
+        model = models.create(**self.config.arguments())
+        found = prunable(model)
+        _fits("layers", {layer.name: layer.mask.shape for layer in self.layers}, _shapes(found))
+        for layer in self.layers:
+            module = found[layer.name]
+            module.register_parameter("bias", None)
+            module.weight = nn.Parameter(torch.from_numpy(layer.weight()), requires_grad=False)
+        own = stats_of(model)
+        _fits("statistics", _numels(self.stats), _numels(own))
+        state = {name: value.reshape(own[name].shape) for name, value in self.stats.items()}
+        model.load_state_dict(state, strict=False)
+        return model.eval()
+
+
+def load_packed(path: Path | str) -> Packed:
+    """Read what ``Packed.save`` wrote. Raises DataError for a file that is damaged or of another kind."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"packed network {path}", expected="a file", got="none there")
+    raw = path.read_bytes()
+    try:
+        tensors = from_bytes(raw)
+        length = int.from_bytes(raw[:8], "little")
+        text = json.loads(raw[8 : 8 + length])["__metadata__"][HEADER]
+        header = json.loads(text)
+        stated = header.pop("sha256")
+        actual = _digest(header, tensors)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"a header {HEADER}", f"{type(error).__name__}: {error}") from error
+    if actual != stated:
+        raise _damaged(path, f"SHA-256 {str(stated)[:12]}…", f"{actual[:12]}…")
+    try:
+        return _unpacked(header, tensors, str(path))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _damaged(path, "a packed network", f"{type(error).__name__}: {error}") from error
+
+
+def stats_of(model: nn.Module) -> dict[str, Tensor]:
+    """What a packed file keeps of the state of ``model`` beside the masked weights."""
+    without = {f"{name}.{key}" for name in prunable(model) for key in ("weight", "scores", "bias")}
+    return {
+        name: value.detach()
+        for name, value in model.state_dict().items()
+        if name not in without and not name.endswith("num_batches_tracked")
+    }
+
+
+def as_stored(name: str, value: Tensor) -> Tensor:
+    """``value`` (float32) as it comes back from a file. Raises UsageError where float16 cannot hold it."""
+    return _restored(name, _stored(name, value)).reshape(value.shape)
+
+
+def _stored(name: str, value: Tensor) -> NDArray[np.float16]:
+    values = value.detach().cpu().to(torch.float32).reshape(-1)
+    stored = (values.sqrt() if _variance(name) else values).to(torch.float16)
+    if not bool(torch.isfinite(stored).all()):
+        raise UsageError(
+            f"statistics {name}",
+            expected="finite numbers below 65504 (variances below its square)",
+            got=float(values.abs().max()),
+            remedy="look for what made the activations that large",
+        )
+    return stored.numpy()
+
+
+def _restored(name: str, stored: NDArray[np.float16]) -> Tensor:
+    values = torch.from_numpy(stored.copy()).to(torch.float32)
+    return values.square() if _variance(name) else values
+
+
+def _variance(name: str) -> bool:
+    return name.endswith("running_var")
+
+
+def _unpacked(header: dict[str, Any], tensors: dict[str, NDArray[Any]], source: str) -> Packed:
+    masks, seed = tensors["masks"].tobytes(), header["seed"]
+    count = sum(int(each["kept"]) for each in header["layers"])
+    explicit = None
+    if seed is None:
+        explicit = np.unpackbits(tensors["signs"], count=count, bitorder="little").astype(np.bool_)
+    layers, at, before = [], 0, 0
+    for each in header["layers"]:
+        name, shape, kept = str(each["name"]), tuple(each["shape"]), int(each["kept"])
+        size = int(np.prod(shape, dtype=np.int64))
+        mask, used = golomb.decode(masks[at : at + int(each["bytes"])], size, kept, int(each["rice"]))
+        signs = sign_bits(seed, name, size)[mask] if explicit is None else explicit[before : before + kept]
+        layers.append(PackedLayer(name, mask.reshape(shape), signs, float(each["scale"])))
+        at, before = at + used, before + kept
+    stats, at = {}, 0
+    for name, length in header["stats"]:
+        stats[name] = _restored(name, tensors["stats"][at : at + length])
+        at += length
+    config = ModelConfig.from_json(header["config"], source)
+    return Packed(config, tuple(layers), stats, seed, header["meta"])
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(canonical_json(header))
+    for name in ("masks", "signs", "stats"):
+        if name in tensors:
+            digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def _shapes(layers: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(layer.weight.shape) for name, layer in layers.items()}  # type: ignore[arg-type]
+
+
+def _numels(stats: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: (value.numel(),) for name, value in stats.items()}
+
+
+def _fits(what: str, got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    wrong = [
+        f"{name} {got.get(name, 'missing')} for {expected.get(name, 'none')}"
+        for name in sorted({*got, *expected})
+        if got.get(name) != expected.get(name)
+    ]
+    if wrong:
+        raise DataError(
+            f"{what} of a packed network",
+            expected="those of the model",
+            got="; ".join(wrong[:8]),
+            remedy="the model's code may have changed since the file was written",
+        )
+
+
+def _damaged(path: Path, expected: str, got: str) -> DataError:
+    return DataError(f"packed network {path}", expected=expected, got=got, remedy=_REMEDY)

@@ -1,0 +1,117 @@
+"""Adversarial edge-popup (Liu et al., NeurIPS 2022, algorithm 1): training scores instead of weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from holdfast import models
+from holdfast.core.errors import UsageError
+from holdfast.models import ModelConfig
+from holdfast.subnet.layers import prunable, without_norm
+from holdfast.subnet.rates import adaptive_counts
+from holdfast.subnet.scores import By
+from holdfast.subnet.subnetwork import Init, Recipe, Subnetwork
+from holdfast.training import FitResult, fit, objectives
+
+
+def prune(
+    model: str | nn.Module,
+    data: tuple[Any, Any],
+    *,
+    out: Path | str,
+    prune_rate: float = 0.99,
+    p: float = 0.1,
+    counts: Sequence[int] | None = None,
+    init: Init = "binary",
+    score_init: Literal["normal", "uniform"] = "normal",
+    score_scale: float = 0.01,
+    by: By = "value",
+    attack: str | objectives.Objective = "pgd",
+    last_norm: bool = True,
+    epochs: int = 400,
+    batch_size: int = 256,
+    lr: float = 0.1,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    **training: Any,
+) -> Subnetwork:
+    """Find a subnetwork of a random network that withstands ``attack``; no weight is ever trained.
+
+    ``model`` is a name of ``models.create`` or a model that it made, whose own weights do not matter;
+    ``data`` the training and the validation stream (``holdfast.data.open``). Each layer keeps the number of
+    weights that adaptive pruning says (``rates.adaptive_counts``), or ``counts``. A name is made with norms
+    without affine parameters and, with ``last_norm``, one on the logits. ``attack`` is an objective of
+    training: pgd, fgsm_rs, n_fgsm, trades, or cross_entropy for none. ``out`` receives the checkpoint from
+    which a killed search resumes, its history, and ``best.safetensors`` (``Subnetwork.load``); ``training``
+    is passed on to ``training.fit``. The result has the last scores and is in eval mode. Warns about layers
+    that no norm follows: their scale is then that of the random weights.
+
+    Raises UsageError for a prune rate outside [0, 1), p < 0, counts that do not fit, or a radius in the wrong
+    unit, and what ``training.fit`` raises.
+    """
+    train, val = data
+    config = _config(model, train.info, last_norm)
+    sizes = [layer.weight.numel() for layer in prunable(models.create(**config.arguments())).values()]
+    kept = adaptive_counts(sizes, prune_rate, p) if counts is None else list(counts)
+    found = Subnetwork(config, Recipe(seed, kept, init, score_init, score_scale, by))
+    for name in without_norm(found.model):
+        warnings.warn(
+            f"no normalisation follows layer {name}: its outputs have the scale of random weights",
+            stacklevel=2,
+        )
+    if isinstance(attack, str):
+        attack = objectives.create(attack, info=train.info)
+    search(
+        found,
+        train,
+        val,
+        out=Path(out),
+        objective=attack,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        weight_decay=weight_decay,
+        seed=seed,
+        **training,
+    )
+    return found
+
+
+def search(
+    found: Subnetwork, train: Any, val: Any, *, out: Path, optimizer: str = "sgd", **training: Any
+) -> FitResult:
+    """Train the scores of ``found`` in place; see ``training.fit`` for what is passed on to it."""
+
+    def save(model: nn.Module, path: Path, meta: dict[str, Any]) -> None:
+        found.save(path, meta)
+
+    result = fit(found.model, train, val, out=out, optimizer=optimizer, save=save, **training)
+    found.model.eval()
+    return result
+
+
+def _config(model: str | nn.Module, info: Any, last_norm: bool) -> ModelConfig:
+    if isinstance(model, str):
+        channels, height, width = info.shape
+        if height != width:
+            raise UsageError("images", expected="square ones", got=f"{height}×{width}")
+        made = models.create(
+            model,
+            in_channels=channels,
+            classes=len(info.classes),
+            size=height,
+            norm="batch_no_affine",
+            last_norm=last_norm,
+        )
+        return made.config  # type: ignore[return-value]
+    config = getattr(model, "config", None)
+    if not isinstance(config, ModelConfig):
+        raise UsageError(
+            "prune", expected="a name or a model made by models.create", got=type(model).__name__
+        )
+    return config
