@@ -102,3 +102,30 @@ def test_groups_by_hand() -> None:
     assert scale.kernels == pytest.approx(3.0)
     assert scale.one_sided == 2.0
     assert math.isclose(weight_scale(torch.ones(2, 1, 1, 1), torch.ones(2), 2).bias ** 2, 2 * (1 + 2) + 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("positive", [0.7, 0.84, 1.0])
+@pytest.mark.parametrize("bias", [0.0, 10.0, 3000.0])
+def test_equal_steps_raise_no_false_alarm(bias: float, positive: float, dtype: torch.dtype) -> None:
+    """Constant images and kernels of one or two values: the same rounding thousands of times, one way.
+
+    float64 on torch's own kernels once exceeded a threshold four times that knew of chance only.
+    """
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        layer = nn.Conv3d(32, 1, 5, bias=bias > 0).to(dtype).eval()
+        size, value, offset = torch.rand(3, generator=draw).tolist()
+        with torch.no_grad():
+            signs = (torch.rand(layer.weight.shape, generator=draw) < positive) * 2.0 - 1.0
+            layer.weight.copy_(0.1 * size * signs)
+            if layer.bias is not None:
+                layer.bias.fill_(bias * (1 + offset))
+        protected = protect(layer, plan=None, on_fault="raise", fuse=False)
+        seen: list[float] = []
+        with (
+            protected.guard.watched(lambda name, off, tau, into=seen: into.append(off / tau)),
+            torch.no_grad(),
+        ):
+            protected(torch.full((3, 32, 5, 5, 5), 0.1 * value, dtype=dtype))
+        assert max(seen) <= 0.8
