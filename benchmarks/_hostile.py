@@ -169,14 +169,18 @@ def _egamma() -> tuple[Tensor, Tensor]:
 @cache
 def _trained(family: str) -> nn.Module:
     """Published weights; of the CNN (on e/γ) and the ViT (on CIFAR-10) those of a short training."""
-    channels = 1 if family == "cnn" else 3
-    model = models.create(family, in_channels=channels, classes=10, size=32)
+    with torch.inference_mode(False):
+        return _fitted(family)
+
+
+def _fitted(family: str) -> nn.Module:
+    model = models.create(family, in_channels=1 if family == "cnn" else 3, classes=10, size=32)
     if family in _FILES:
         models.load_weights(model, _found(f"cifar10_weights/{_FILES[family]}"))
         return model.eval()
     images, labels = _egamma() if family == "cnn" else _cifar("train")
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         for step in range(_STEPS):
             at = torch.arange(step * 32, step * 32 + 32) % len(images)
             loss = functional.cross_entropy(model.train()(images[at].clone()), labels[at].clone())

@@ -16,6 +16,7 @@ from holdfast.core.result import Label, Record, read_records, write_records
 from holdfast.core.stats import wilson
 
 LABELS = ("model", "path", "dtype")
+SOFTMAX = "rows of a softmax"
 Key = tuple[str, str, str]
 Call = Callable[[Tensor], Any]
 
@@ -29,14 +30,26 @@ class Tally:
         self.worst: dict[Key, float] = defaultdict(float)
 
     def run(self, key: Key, model: Protected, call: Call, x: Tensor) -> None:
-        """One call of ``model``, by ``call``; each of its checks counts."""
+        """One call of ``model``, by ``call``; each of its checks counts.
+
+        Those of the rows of a softmax have a group of their own: their tolerance is no estimate but the
+        largest deviation that is possible, which bfloat16 comes close to.
+        """
         model.clear_events()
-        ratios: list[float] = []
-        with model.guard.watched(lambda name, off, tau: ratios.append(ratio(off, tau))):
-            ratios += call(x) or ()
-        self.checks[key] += len(ratios)
+        ratios: dict[Key, list[float]] = {key: [], (key[0], SOFTMAX, key[2]): []}
+        of_layers, of_rows = ratios.values()
+
+        def watch(name: str, deviation: float, threshold: float) -> None:
+            kind = of_rows if name.endswith(".softmax") else of_layers
+            kind.append(ratio(deviation, threshold))
+
+        with model.guard.watched(watch):
+            of_layers += call(x) or ()
+        for group, found in ratios.items():
+            if found:
+                self.checks[group] += len(found)
+                self.worst[group] = max(self.worst[group], *found)
         self.alarms[key] += len(model.events)
-        self.worst[key] = max(self.worst[key], *ratios)
         for event in model.events:
             print("alarm", key, tuple(x.shape), event)
 

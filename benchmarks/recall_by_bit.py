@@ -5,13 +5,19 @@ Cd1, Cw1 or Co5 while the layer runs, and compares what the check says with what
 effect is the largest change of a position's S5 (or, for a checksum, of its Co5). Every flip with an effect of
 at least twice the threshold must be found; the others are counted too. ``verify_weights`` must find every
 weight flip.
+
+The other checksums are used only after a fault: Cd2, Cw2, Co1 … Co4, Co6 and Co7 are struck, any bit, while
+they correct a damaged block, row or column, with and without computing the layer again allowed. There every
+flip, whatever its effect, must end in a right output (within the bound of the ladder) or, where nothing may
+be computed again, in FaultError.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +29,7 @@ from torch import Tensor
 from holdfast import data, models, protect
 from holdfast.abft.layers import ProtectedLayer
 from holdfast.abft.protect import Protected
+from holdfast.core.errors import FaultError
 from holdfast.core.result import Record, write_records
 from holdfast.core.stats import wilson
 from holdfast.kernels import batch_sum
@@ -31,6 +38,13 @@ from holdfast.stress.bits import flipped, read_words, write_words
 RECORDS = Path(__file__).parent / "records" / "recall_by_bit.jsonl"
 WEIGHTS = "cifar10_weights/resnet20-12fca82f.th"
 SITES = ("output", "weight", "input", "cd1", "cw1", "co5")
+LATER = {
+    "cd2": "row", "cw2": "column", "co1": "row", "co2": "column", "co3": "row", "co4": "column",
+    "co6": "block", "co7": "block",
+}  # fmt: skip
+"""Checksums used only after a fault, and the fault that calls for them."""
+BOUND = 3.5
+"""Of the ladder, in τ5: 2 max(τ1, τ2) + τ5 and a rounding, where τ1 and τ2 are at most 1.16 τ5."""
 Counts = dict[tuple[str, int], list[int]]
 
 
@@ -132,6 +146,75 @@ def trial(
     return effect, seen["threshold"], found
 
 
+def later_trial(
+    model: Protected,
+    layer: ProtectedLayer,
+    x: Tensor,
+    clean: Tensor,
+    site: str,
+    bit: int,
+    draw: torch.Generator,
+) -> str:
+    """Flip ``bit`` in ``site`` while it helps to correct; "right", "raised", "wrong" or "unused"."""
+    seen: dict[str, Any] = {}
+
+    def tap(name: str, at: str, values: Tensor) -> None:
+        if at == site and "live" not in seen:
+            seen["live"], seen["number"] = values, torch.randint(values.numel(), (1,), generator=draw)
+            seen["former"] = read_words(values, seen["number"])
+            write_words(values, seen["number"], flipped(seen["former"], bit))
+
+    def watch(name: str, deviation: float, threshold: float) -> None:
+        seen["threshold"] = threshold
+
+    def damage(module: Any, args: Any, out: Tensor) -> Tensor | None:
+        if "struck" in seen:
+            return None
+        seen["struck"] = True
+        struck = out.clone()
+        blocks = layer.canonical(struck).flatten(2) if struck.dim() > 2 else struck[:, :, None]
+        n, m, position = (int(torch.randint(size, (), generator=draw)) for size in blocks.shape)
+        pattern = LATER[site]
+        rows = slice(None) if pattern == "column" else slice(n, n + 1)
+        columns = slice(None) if pattern == "row" else slice(m, m + 1)
+        hit = blocks[rows, columns, position]
+        hit += float(clean.abs().max()) * (1 + torch.rand(hit.shape, generator=draw))
+        return struck
+
+    model.clear_events()
+    model.guard.tap = tap
+    handle = layer.fault_site.register_forward_hook(damage)
+    try:
+        with model.guard.watched(watch):
+            out = layer(x)
+    except FaultError:
+        return "raised" if "live" in seen else "unused"
+    finally:
+        model.guard.tap = None
+        handle.remove()
+        if site == "cw2" and "live" in seen:
+            write_words(seen["live"], seen["number"], seen["former"])
+    if "live" not in seen:
+        return "unused"
+    return "right" if float((out - clean).abs().max()) <= BOUND * seen["threshold"] else "wrong"
+
+
+def later(model: Protected, calls: list[Any], each: int, draw: torch.Generator) -> dict[str, Counter[str]]:
+    """All of LATER, every bit: how its trials ended."""
+    ended: dict[str, Counter[str]] = defaultdict(Counter)
+    every = model.guard.rungs
+    model.guard.on_fault = "correct"
+    for number, (site, bit, _) in enumerate(product(LATER, range(64), range(each))):
+        again = number % 2 == 1
+        model.guard.rungs = every if again else every[:-1]
+        layer, d, clean = calls[number % len(calls)]
+        end = later_trial(model, layer, d, clean, site, bit, draw)
+        assert end in ("right", "unused") or (end == "raised" and not again), (layer.name, site, bit, end)
+        ended[site][end] += 1
+    model.guard.on_fault, model.guard.rungs = "record", every
+    return ended
+
+
 def main() -> None:
     """Run the trials, print a table, replace the records."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -158,28 +241,41 @@ def main() -> None:
                         large[site, bit][0] += 1
                         large[site, bit][1] += found
                         assert found, f"{layer.name}: bit {bit} of {site} with effect {effect} was missed"
-    write_records(arguments.out, [*_records(large, "recall"), *_records(every, "caught_rate")])
+        after = later(model, calls, arguments.each // 6, draw)
+    made = [*_records(large, "recall"), *_records(every, "caught_rate")]
+    for site, ends in after.items():
+        labels = {"model": "resnet20", "site": site}
+        struck = ends["right"] + ends["raised"]
+        made.append(_rate("right_or_raised", struck, struck, labels))
+        made.append(_rate("right", ends["right"], struck, labels))
+    write_records(arguments.out, made)
     table = Table("site", "bit", "effect of 2τ and more", "found", "all flips", "found")
     for key in every:
         table.add_row(*map(str, (*key, *large[key], *every[key])))
     Console().print(table)
+    for site, ends in after.items():
+        print(f"{site}, used after a fault: {dict(ends)}")
 
 
 def _records(counts: Counts, metric: str) -> list[Record]:
     return [
-        Record(
-            metric=metric,
-            value=found / n,
-            unit="of the flips",
-            direction="higher",
-            n=n,
-            interval=wilson(found, n),
-            seed=0,
-            labels={"model": "resnet20", "site": site, "bit": bit},
-        )
+        _rate(metric, found, n, {"model": "resnet20", "site": site, "bit": bit})
         for (site, bit), (n, found) in counts.items()
         if n
     ]
+
+
+def _rate(metric: str, found: int, n: int, labels: dict[str, Any]) -> Record:
+    return Record(
+        metric=metric,
+        value=found / n,
+        unit="of the flips",
+        direction="higher",
+        n=n,
+        interval=wilson(found, n),
+        seed=0,
+        labels=labels,
+    )
 
 
 if __name__ == "__main__":
