@@ -243,7 +243,7 @@ class FusedCall:
 
     def recompute(self) -> None:
         """Run the product again, and the pass that checks and finishes it; or just a single position."""
-        if self._blocks_again():
+        if self._block_again():
             return
         self.__dict__.pop("_weight", None)
         self.out = self.layer.multiply(self.x)
@@ -261,7 +261,7 @@ class FusedCall:
             )
         )
 
-    def _blocks_again(self) -> bool:
+    def _block_again(self) -> bool:
         """Compute the only position that is off again; whether a single block was, and all is right.
 
         Where several blocks or positions were off, D or W may have been hit, and other positions with them.
@@ -269,14 +269,18 @@ class FusedCall:
         if self._again or len(self.open) > 1 or len(self._fine) < _MANY:
             return False
         self._again = True
-        rows = self._rows(self.out)
-        old = rows[:, self.open]
-        new = (self.layer.near(self.d, self.open) + self._bias[:, None]).mT.to(old.dtype)
-        wrong = ~((new - old).abs() <= self.threshold)
-        mended = torch.where(wrong, new, old)
-        if int(wrong.sum()) != 1 or not self._right(mended.to(torch.float64).sum((0, 2))).all():
+        position = int(self.open)
+        new = self.layer.at(self.x, position)
+        if new is None:
             return False
-        rows[:, self.open] = mended
-        self._struck = frozenset(wrong.nonzero()[:, 2].tolist())
+        old = self._rows(self.out)[:, position]
+        wrong = ~((new - old).abs() <= self.threshold)
+        sums = torch.where(wrong, new, old).sum(dtype=torch.float64)
+        offset = float(self._co5[position]) + len(self.x) * self.layer.bias_sum
+        if int(wrong.sum()) != 1 or not abs(float(sums) - offset) <= self.threshold:
+            return False
+        n, m = divmod(int(wrong.view(-1).int().argmax()), self.outputs)
+        old[n, m] = new[n, m]
+        self._struck = frozenset((m,))
         self._off = self.open[:0]
         return True

@@ -93,6 +93,25 @@ class FusedLayer:
         norm = self.chain.norm
         return found if norm is None else found * norm_scale(norm)[:, None]
 
+    def at(self, x: Tensor, position: int) -> Tensor | None:
+        """The product (N, M) of ``x`` with its bias at one ``position``, by the modules' weights.
+
+        As exact as the layer itself; None for kinds of layers that have no short way to it.
+        """
+        if self.linear or self.groups > 1 or self.window.dilation != (1, 1):
+            return None
+        height, width = x.shape[2:]
+        y, z = divmod(position, self.window.output_size((height, width))[1])
+        (high, wide), (down, right) = self.window.size, self.window.stride
+        top, left = y * down - self.window.padding[0][0], z * right - self.window.padding[1][0]
+        a, b, c, d = max(top, 0), min(top + high, height), max(left, 0), min(left + wide, width)
+        weight = self.protected.weight().detach()[:, :, a - top : b - top, c - left : d - left]
+        patches = x[:, :, a:b, c:d].permute(0, 2, 3, 1).flatten(1)
+        out = patches @ weight.permute(0, 2, 3, 1).flatten(1).t()
+        if self.chain.norm is not None:
+            out = out * norm_scale(self.chain.norm).to(out.dtype)
+        return out if self.packed.bias is None else out + self.packed.bias
+
     def canonical(self, x: Tensor) -> Tensor:
         """A view of ``x``, input or output of the layer, as (N, C, *space)."""
         return x.movedim(-1, 1) if self.linear else x
