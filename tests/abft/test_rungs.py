@@ -80,6 +80,7 @@ DAMAGES: dict[str, tuple[Callable[[Tensor], None], tuple[str, ...], str]] = {
 }
 
 
+@pytest.mark.usefixtures("free_rungs")
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_outputs(

@@ -9,6 +9,7 @@ from torch import nn
 from holdfast import protect
 
 
+@pytest.mark.usefixtures("free_rungs")
 @pytest.mark.parametrize("fuse", [True, False])
 def test_a_small_change_of_a_weight_is_mended(fuse: bool) -> None:
     torch.manual_seed(0)
