@@ -66,6 +66,11 @@ class Job:
         yield from (("none", name) for name in self.baselines)
         yield from ((error, name) for error in self.errors for name in ("error-free", "fastest eager"))
 
+    def passes(self, least: int) -> int:
+        """About how many passes of the model the cell takes with its ``least`` rounds."""
+        calls = 2 + len(self.errors) + sum(self.compile or name != "compiled" for name in self.baselines)
+        return _BEFORE + calls * (1 + least)
+
     def absent(self, reason: str, status: Status = "ok") -> list[Series]:
         """The series of a cell of which nothing was measured."""
         return [
@@ -103,17 +108,18 @@ def measure(job: Job, limits: Limits, seed: int) -> list[Series]:
     torch.manual_seed(seed)
     classes = 20 if job.model.startswith("yolo") else 1000
     plain = models.create(job.model, in_channels=3, classes=classes, size=job.size).eval()
-    x = torch.rand(job.batch, 3, job.size, job.size)
-    forward(plain, x[:1])()
+    plain = plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.rand(job.batch, 3, job.size, job.size).to(memory_format=torch.channels_last)
+    call = forward(plain, x)
+    expected = call()
     start = perf_counter()
-    expected = forward(plain, x)()
-    passes = _BEFORE + (2 + len(job.baselines) + len(job.errors)) * (1 + limits.least)
-    needed = passes * (perf_counter() - start)
+    call()
+    needed = job.passes(limits.least) * (perf_counter() - start)
     if needed > limits.limit_s:
         return job.absent(f"would take about {needed:.0f} s; limit_s is {limits.limit_s:g}")
     lean, layout = fastest_eager(plain, x)
     x = x.to(memory_format=LAYOUTS[layout])
-    plain = plain.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
+    plain = plain.to(memory_format=LAYOUTS[layout])
     protected = protect(plain, plan=None)
     quiet = forward(protected, x)
     quiet()
