@@ -45,7 +45,7 @@ from holdfast.kernels import BatchStats
 
 TRIES = 2
 """How often a layer is computed again before its fault counts as persistent."""
-# What correcting costs, in multiplications of the layer itself (about 10 ps on two cores): for each of Co1 and
+# What correcting costs, in multiplications of the layer itself (some 10 ps on two cores): for each of Co1 and
 # Co2; where RC, ClC or FC have corrected, for each weight, which is compared with Cw1 and the pristine copy,
 # and for each number of D and O, which are summed once more. From timings of 12 layers of ResNets, batches 1
 # and 16, on a busy machine: good to a factor of two.
