@@ -146,7 +146,7 @@ constexpr int TOGETHER = 8;
 
 // Positions that are finished together, so that a chunk of all images stays in the second-level cache between
 // being checked and being finished.
-constexpr Index CACHE = 1 << 17;  // floats
+constexpr Index CACHE = 1 << 16;  // floats
 inline Index layer_chunk(const Layer& layer) {
     constexpr Index most = 1 << 12;  // of one image
     Index floats = CACHE / layer.n;
