@@ -269,3 +269,82 @@ def test_the_threshold_is_the_analytic_one(core: native.Kernels) -> None:
     case.plan = plan
     case.run()
     assert float(case.check[0]) == pytest.approx(expected, rel=1e-12)
+
+
+WINDOWS = (  # channels, kernel, stride, dilation, padding, size
+    (3, (7, 7), (2, 2), (1, 1), 3, (23, 25)),
+    (5, (1, 1), (2, 2), (1, 1), 0, (9, 17)),
+    (64, (1, 1), (1, 1), (1, 1), 0, (3, 5)),
+    (24, (1, 1), (1, 1), (1, 1), 2, (4, 6)),
+    (20, (3, 3), (1, 1), (2, 2), 2, (7, 11)),
+    (17, (2, 3), (3, 1), (1, 3), 4, (8, 9)),
+    (1, (5, 5), (1, 1), (1, 1), 2, (6, 30)),
+    (8, (3, 1), (4, 5), (1, 1), 1, (21, 3)),
+)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("shape", WINDOWS)
+def test_checksums_of_all_windows(core: native.Kernels, n: int, shape: Any) -> None:
+    channels, kernel, stride, dilation, padding, size = shape
+    generator = torch.Generator().manual_seed(1)
+    d = torch.randn((n, *size, channels), generator=generator)
+    weight = torch.randn((channels, *kernel), generator=generator, dtype=torch.float64)
+    window = Window(stride=stride, dilation=dilation, padding=(padding,) * 4)
+    plan, positions, left = core.layer_plan(
+        (n, channels, *size),
+        weight,
+        window,
+        4,
+        bias_sum=0.0,
+        activation="none",
+        parameter=0.0,
+        threshold=(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1e30),
+        inside=True,
+    )
+    source = torch.empty(HEAD + d[0].numel(), dtype=torch.float64)
+    core.carry_sum(d.data_ptr(), n, d[0].numel(), source.data_ptr())
+    out = torch.zeros(n, *left, 4)
+    check = torch.full((HEAD + positions,), math.nan, dtype=torch.float64)
+    violated = torch.empty(positions, dtype=torch.int64)
+    at = [tensor.data_ptr() for tensor in (source, check, violated)]
+    assert core.finish_layer(plan, out.data_ptr(), 0, 0, at[0], 0, 0, at[1], at[2]) == 0
+    expected = reference.checksum_convolution(reference.batch_sum(d)[0], weight, window, True)
+    assert torch.allclose(check[HEAD:], expected.flatten(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("channels", [3, 64, 70])
+def test_what_a_linear_reads_is_compared_with_its_sum(core: native.Kernels, n: int, channels: int) -> None:
+    """Every element, though no kernel looks at it."""
+    d = torch.randn(n, channels, generator=torch.Generator().manual_seed(2))
+    plan, *_ = core.layer_plan(
+        (n, channels, 1, 1),
+        torch.zeros(channels, 1, 1, dtype=torch.float64),
+        Window(),
+        4,
+        bias_sum=0.0,
+        activation="none",
+        parameter=0.0,
+        threshold=(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0),
+        inside=True,
+    )
+    source = torch.empty(HEAD + channels, dtype=torch.float64)
+    core.carry_sum(d.data_ptr(), n, channels, source.data_ptr())
+    out, check = torch.zeros(n, 4), torch.empty(HEAD + 1, dtype=torch.float64)
+    violated = torch.empty(1, dtype=torch.int64)
+    at = [tensor.data_ptr() for tensor in (out, source, check, violated)]
+
+    def found() -> Any:
+        return core.finish_layer(plan, at[0], 0, 0, at[1], 0, 0, at[2], at[3], d.data_ptr())
+
+    assert found() == 0
+    for flat in range(d.numel()):
+        kept = float(d.view(-1)[flat])
+        d.view(-1)[flat] = kept * 1.5
+        assert found() == -1
+        d.view(-1)[flat] = kept
+    assert found() == 0
+    out[0, 0] = 9.0  # what the check finds is not the input's fault
+    d[0, 0] += 1.0
+    assert found() == 1
