@@ -75,8 +75,8 @@ SECTIONS = (
     ),
     (
         "Time of the fast path",
-        "Medians of paired ratios of the protected model over three baselines, fault-free; native core, random "
-        "weights, one allocator that keeps its memory on both sides.",
+        "Medians of paired ratios of the protected model over three baselines, fault-free; native core, "
+        "random weights, one allocator that keeps its memory on both sides.",
         "python -m benchmarks.fused_overhead",
         "fused_overhead.jsonl",
         lambda r: True,
