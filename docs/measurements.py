@@ -67,8 +67,8 @@ SECTIONS = (
     ),
     (
         "False alarms of checks",
-        "Fault-free checks of all models of the zoo, trained ones, and single layers of random shape, on real "
-        "and hostile inputs; by group, dtype, path and number of threads. Two runs with one thread, one with two.",
+        "Fault-free checks of all models of the zoo, of trained ones, and of single layers of random shape, "
+        "on real and hostile inputs; by group, dtype, path and number of threads.",
         "HOLDFAST_DATA=... python -m benchmarks.false_alarm_checks --pieces 171 --threads 1 --seed 1",
         "false_alarm_checks.jsonl",
         lambda r: r.metric != "pieces",
