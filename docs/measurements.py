@@ -50,7 +50,7 @@ SECTIONS = (
         "the protected model; 8 CIFAR-10 test images a trial. SDC: the logits moved by more than 1e-5 of the "
         "largest; critical: a decision changed.",
         "holdfast stress resnet20-protected/model.safetensors --data cifar10 --batch-size 8 "
-        "--stressors @benchmarks/sdc_resnet20.json",
+        '--stressors "$(cat benchmarks/sdc_resnet20.json)"',
         "sdc_resnet20.jsonl",
         lambda r: (
             r.metric in ("sdc_rate", "critical_sdc_rate", "corrected_rate", "recomputed_rate")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from holdfast.core import jsonl
 from holdfast.core.errors import FaultError
-from holdfast.core.result import Record
-from holdfast.stress import BitFlips, campaign
+from holdfast.core.result import Record, write_records
+from holdfast.stress import FGSM, BitFlips, campaign
 from holdfast.stress.bits import flipped, read_words, write_words
 
 
@@ -202,3 +202,17 @@ class Foreign(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inside(x)
+
+
+def campaign_of_seconds(out: Path) -> None:
+    """A campaign of some seconds that saves what it has ten times a second."""
+    campaign._FLUSH_S = 0.1
+    stressors = [
+        BitFlips(layers=("conv1", "block.2", "head")),
+        BitFlips(site="weight", bits="all"),
+        FGSM(eps=0.1),
+    ]
+    records = campaign.run(
+        GuardedNet(), stressors, ArrayStream(640), trials=500, batch_size=4, seed=9, out=out
+    )
+    write_records(out / "records.jsonl", records)

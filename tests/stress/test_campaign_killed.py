@@ -7,29 +7,14 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from stress_support import ArrayStream, GuardedNet, lines, stable
+from stress_support import campaign_of_seconds, lines, stable
 
-from holdfast.core.result import read_records, write_records
-from holdfast.stress import FGSM, BitFlips, campaign
+from holdfast.core.result import read_records
 from holdfast.stress.worker import context
 
 
-def work(out: Path) -> None:
-    """A campaign of some seconds that saves what it has ten times a second."""
-    campaign._FLUSH_S = 0.1
-    stressors = [
-        BitFlips(layers=("conv1", "block.2", "head")),
-        BitFlips(site="weight", bits="all"),
-        FGSM(eps=0.1),
-    ]
-    records = campaign.run(
-        GuardedNet(), stressors, ArrayStream(640), trials=500, batch_size=4, seed=9, out=out
-    )
-    write_records(out / "records.jsonl", records)
-
-
 def _start(out: Path) -> BaseProcess:
-    process = context().Process(target=work, args=(out,))
+    process = context().Process(target=campaign_of_seconds, args=(out,))
     process.start()
     return process
 

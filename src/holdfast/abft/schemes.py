@@ -94,8 +94,9 @@ def full(
 ) -> Finding:
     """FC: Co1 and Co2 correct a row or a column, with Co5, Co6 and Co7 even where one of them is damaged.
 
-    Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result; else, where one
-    column does, Co2 corrects it, if Co5 agrees (and Co1, where only one row is off). Co1 alone is off (Co2 is
+    Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result, or Co5 where Co2
+    comes from the same damaged D; else, where one column does, Co2 corrects it, if Co5 agrees (and Co1, where
+    only one row is off). Co1 alone is off (Co2 is
     damaged, or comes from the same damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off
     (Co1 is damaged, or comes from the same damaged W): Co5 and Co6 locate the column, Co2 corrects it.
 
@@ -122,8 +123,9 @@ def full(
 
     in_row = _at_row(row.where(~one_row, wrong2.int().argmax(0)), n)[:, None] & wrong1[None]
     by_row = torch.where(in_row, co1 - _others(blocks, in_row, (0,)), blocks)
-    one_row &= ~off(co2 - by_row.sum(1), tau.t2 + tau.t5).any(0)
-    row_by_coc &= ~off(co5 - by_row.sum((0, 1)), 2 * tau.t5)
+    fits = ~off(co5 - by_row.sum((0, 1)), 2 * tau.t5)
+    one_row &= fits | ~off(co2 - by_row.sum(1), tau.t2 + tau.t5).any(0)
+    row_by_coc &= fits
     in_column = _at_row(column.where(~one_column, wrong1.int().argmax(0)), m)[None] & wrong2[:, None]
     by_column = torch.where(in_column, (co2 - _others(blocks, in_column, (1,)))[:, None], blocks)
     fits = ~off(co5 - by_column.sum((0, 1)), 2 * tau.t5)
