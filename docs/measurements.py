@@ -98,9 +98,9 @@ SECTIONS = (
     ),
     (
         "Time of protection without the fast path",
-        "Median of paired ratios, protected over plain, fault-free, one thread, native core. Measured "
-        "before the ladder came in (detection is the same; a few look-ups a call are not in it).",
-        "OMP_NUM_THREADS=1 python -m benchmarks.protect_overhead",
+        "Medians of paired ratios, protected over plain in the same layout, fault-free, module by module, with "
+        "the native core and without it.",
+        "python -m benchmarks.protect_overhead --models resnet18 --batches 1 16",
         "protect_overhead.jsonl",
         lambda r: True,
     ),
