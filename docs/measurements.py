@@ -98,8 +98,8 @@ SECTIONS = (
     ),
     (
         "Time of protection without the fast path",
-        "Medians of paired ratios, protected over plain in the same layout, fault-free, module by module, with "
-        "the native core and without it.",
+        "Medians of paired ratios, protected over plain in the same layout, fault-free, module by module, "
+        "with the native core and without it.",
         "python -m benchmarks.protect_overhead --models resnet18 --batches 1 16",
         "protect_overhead.jsonl",
         lambda r: True,
