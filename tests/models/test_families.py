@@ -56,6 +56,8 @@ SMALL = {
     "vit with mean": (9, {"dim": 16, "depth": 1, "patch": 3, "pool": "mean", "input_norm": False}),
     "vit of one patch": (4, {"dim": 16, "depth": 1, "mlp": 8, "heads": 1, "compress": "none"}),
     "cnn": (9, {"width": 0.5}),
+    "convnet": (9, {"width": 0.5}),
+    "convnet of one pixel": (1, {"width": 0.5, "stem": "half"}),
     "resnet20": (9, {"width": 0.25}),
 }
 

@@ -1,6 +1,6 @@
 """The zoo of models, one family a file, and the files they are kept in."""
 
-from holdfast.models import alexnet, cnn, mobilenet, resnet, resnet_imagenet, vgg, vit, yolo
+from holdfast.models import alexnet, cnn, convnet, mobilenet, resnet, resnet_imagenet, vgg, vit, yolo
 from holdfast.models.config import ModelConfig
 from holdfast.models.io import load, read_meta, save
 from holdfast.models.state import load_weights
@@ -10,6 +10,7 @@ __all__ = [
     "ModelConfig",
     "alexnet",
     "cnn",
+    "convnet",
     "create",
     "load",
     "load_weights",
