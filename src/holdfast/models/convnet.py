@@ -17,7 +17,7 @@ WIDTHS = (16, 32, 64, 128)
 
 @registry.register("convnet")
 class ConvNet(nn.Module):
-    """Four 3×3 convolutions with normalisation and ReLU, each but the first halving the map; one linear layer.
+    """Four 3×3 convolutions with norm and ReLU, each but the first halving the map, and one linear layer.
 
     Input float32 (N, C, H, W) with H = W = ``config.size``, any size from 1; output logits (N, classes).
     ``width`` scales all channel counts (1: 98k weights at 8×8×1 and 10 classes). With ``stem="half"`` the
