@@ -54,4 +54,16 @@ const DetectKernels& find_detect(const std::string& name) {
     return detect_scalar;
 }
 
+const SparseKernels& find_sparse(const std::string& name) {
+    require(name);
+#if HOLDFAST_X86
+    if (name == "avx512") return sparse_avx512;
+    if (name == "avx2") return sparse_avx2;
+#endif
+#if HOLDFAST_NEON
+    if (name == "neon") return sparse_neon;
+#endif
+    return sparse_scalar;
+}
+
 }  // namespace holdfast

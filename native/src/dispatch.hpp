@@ -6,6 +6,7 @@
 
 #include "detect_kernels.hpp"
 #include "kernels.hpp"
+#include "sparse_kernels.hpp"
 
 namespace holdfast {
 
@@ -15,5 +16,6 @@ std::vector<std::string> available();
 // The kernels called `name`. Throws std::invalid_argument where it is not among available().
 const Kernels& find(const std::string& name);
 const DetectKernels& find_detect(const std::string& name);
+const SparseKernels& find_sparse(const std::string& name);
 
 }  // namespace holdfast

@@ -10,6 +10,7 @@
 #include "detect.hpp"
 #include "dispatch.hpp"
 #include "passes.hpp"
+#include "sparse.hpp"
 
 namespace nb = nanobind;
 using namespace holdfast;
@@ -24,7 +25,8 @@ T* at(std::uintptr_t address) {
 // The kernels of one instruction set.
 class Core {
   public:
-    explicit Core(const std::string& isa) : isa_(isa), kernels_(holdfast::find(isa)), detect_(find_detect(isa)) {}
+    explicit Core(const std::string& isa)
+        : isa_(isa), kernels_(holdfast::find(isa)), detect_(find_detect(isa)), sparse_(find_sparse(isa)) {}
 
     const std::string& isa() const { return isa_; }
 
@@ -95,10 +97,19 @@ class Core {
         return nb::make_tuple(v.violations, v.nonfinite, v.deviation, v.first, noted.threshold(), found.intact);
     }
 
+    void sparse_run(const SparseProgram& program, std::uintptr_t arena,
+                    const std::vector<std::uintptr_t>& given) const {
+        std::vector<const float*> tensors;
+        for (std::uintptr_t address : given) tensors.push_back(at<const float>(address));
+        nb::gil_scoped_release release;
+        program.run(sparse_, at<float>(arena), tensors);
+    }
+
   private:
     std::string isa_;
     const Kernels& kernels_;
     const DetectKernels& detect_;
+    const SparseKernels& sparse_;
 };
 
 Geometry geometry(const std::vector<Index>& v) {
@@ -129,6 +140,29 @@ Detection detection(const std::vector<Index>& shape, bool channels_last, Index n
             verified};
 }
 
+void add_copy(SparseProgram& program, Index slot, Index from, Index to, const std::vector<Index>& size,
+              const std::vector<Index>& from_step, const std::vector<Index>& to_step) {
+    if (size.size() != 4 || from_step.size() != 4 || to_step.size() != 4)
+        throw std::invalid_argument("a copy has four loops");
+    SparseCopy copy{slot, from, to, {}, {}, {}};
+    for (int i = 0; i < 4; ++i)
+        copy.size[i] = size[i], copy.from_step[i] = from_step[i], copy.to_step[i] = to_step[i];
+    program.steps.push_back(copy);
+}
+
+void add_sums(SparseProgram& program, const std::vector<std::uintptr_t>& weights, std::uintptr_t inside,
+              const std::vector<Index>& grid, Index channels, Index kept, Index in, Index residual, Index out,
+              Index plane, Index tile, float lowest, float highest) {
+    if (weights.size() != 4 || grid.size() != 6 || tile < 1 || tile > SPARSE_TILE)
+        throw std::invalid_argument("a sparse layer is out of range");
+    const auto ints = [&](int i) { return at<const int>(weights[i]); };
+    const auto floats = [&](int i) { return at<const float>(weights[i]); };
+    const std::vector<Index>& g = grid;
+    program.steps.push_back(SparseSums{{ints(0), ints(1), floats(2), floats(3)}, at<const int>(inside),
+                                       {g[0], g[1], g[2], g[3], g[4], g[5]}, channels, kept, in, residual, out,
+                                       plane, tile, lowest, highest});
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -149,6 +183,11 @@ NB_MODULE(_native, m) {
                             bool verified) {
             new (self) Detection(detection(shape, channels_last, n, outputs, offset, threshold, inside, verified));
         });
+    nb::class_<SparseProgram>(m, "SparseProgram")
+        .def(nb::init<>())
+        .def("copy", &add_copy)
+        .def("sums", &add_sums)
+        .def("__len__", [](const SparseProgram& program) { return program.steps.size(); });
     nb::class_<Core>(m, "Core")
         .def(nb::init<const std::string&>())
         .def_prop_ro("isa", &Core::isa)
@@ -159,6 +198,7 @@ NB_MODULE(_native, m) {
         .def("before_layer", &Core::before_layer)
         .def("after_layer", &Core::after_layer)
         .def("carry_sum", &Core::carry_sum)
+        .def("sparse_run", &Core::sparse_run)
         .def("finish_layer", &Core::finish_layer, nb::arg("plan"), nb::arg("out"), nb::arg("pooled"),
              nb::arg("residual"), nb::arg("input"), nb::arg("residual_carry"), nb::arg("output"), nb::arg("check"),
              nb::arg("violated"), nb::arg("source") = 0);

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_globals
 
 from holdfast.abft.events import Guard
-from holdfast.abft.fused.chain import find_chains
+from holdfast.abft.fused.chain import fast_chains
 from holdfast.abft.fused.layer import FusedLayer
 from holdfast.abft.fused.program import Program
 from holdfast.abft.fused.state import hooks
@@ -31,7 +31,7 @@ def build(model: nn.Module, guard: Guard) -> Program | str:
         graph = trace(model)
     except Exception as error:  # a model may raise anything when its flow depends on values
         return f"torch.fx cannot trace it ({type(error).__name__}: {error})"
-    chains = settled(find_chains(graph, model), graph, model)
+    chains = settled(fast_chains(graph, model), graph, model)
     if not chains:
         return "no convolution or Linear that it can compute"
     return Program(model, graph, chains, guard, kernels)

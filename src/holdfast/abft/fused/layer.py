@@ -13,15 +13,16 @@ from holdfast.abft.checksum import bias_sum, kernel_sum
 from holdfast.abft.events import Guard
 from holdfast.abft.expected import ExpectedSums
 from holdfast.abft.fused.call import FusedCall
-from holdfast.abft.fused.chain import Chain
-from holdfast.abft.fused.fold import folded, norm_scale
 from holdfast.abft.fused.packed import Packed
 from holdfast.abft.fused.state import WeightState, hooks
 from holdfast.abft.fused.workspace import Buffer, Workspace
+from holdfast.abft.layers import ProtectedLayer
 from holdfast.abft.product import Product
 from holdfast.abft.threshold import SIGMAS, WeightScale, weight_scales
 from holdfast.kernels import Window as FlatWindow
 from holdfast.kernels.native import Kernels
+from holdfast.models.chains import Chain
+from holdfast.models.fold import folded, norm_scale
 
 _FORMAT = torch.channels_last
 _UNIT, _TINY = torch.finfo(torch.float32).eps / 2, torch.finfo(torch.float32).tiny
@@ -40,14 +41,14 @@ class FusedLayer:
 
     def __init__(self, chain: Chain, guard: Guard, kernels: Kernels) -> None:
         self.chain, self.guard, self.kernels = chain, guard, kernels
-        self.protected = chain.layer
-        self.name = chain.layer.name
-        self.linear = not chain.layer.window().size
+        self.protected: ProtectedLayer = chain.layer
+        self.name = self.protected.name
+        self.linear = not self.protected.window().size
         self._hooks = hooks(chain.modules)
         self.state = WeightState(chain.modules)
         weight, bias = self.source()
-        window = chain.layer.window()
-        self.groups = chain.layer.groups
+        window = self.protected.window()
+        self.groups = self.protected.groups
         self.cw1 = kernel_sum(weight, self.groups)
         self.cw2 = kernel_sum(weight, self.groups, weighted=True)
         self.bias_sum = bias_sum(bias)

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from holdfast.abft.events import Guard
-from holdfast.abft.fused.chain import Chain
 from holdfast.abft.fused.layer import FusedLayer
 from holdfast.abft.fused.steps import FusedStep, PlainStep, filled
 from holdfast.abft.fused.workspace import Buffer, Workspace
 from holdfast.kernels.native import Kernels
+from holdfast.models.chains import Chain
 
 
 class Program:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import fx, nn
 
-from holdfast.abft.fused.chain import Chain
 from holdfast.abft.transparent import Transparent
+from holdfast.models.chains import Chain
 
 _PURE = (nn.Identity, nn.Dropout, nn.Dropout2d)
 _VIEWS = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
