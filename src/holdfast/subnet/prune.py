@@ -10,9 +10,8 @@ from typing import Any, Literal
 from torch import nn
 
 from holdfast import models
-from holdfast.core.errors import UsageError
-from holdfast.models import ModelConfig
 from holdfast.subnet.layers import prunable, without_norm
+from holdfast.subnet.networks import network_config
 from holdfast.subnet.rates import adaptive_counts
 from holdfast.subnet.scores import By
 from holdfast.subnet.subnetwork import Init, Recipe, Subnetwork
@@ -55,7 +54,7 @@ def prune(
     unit, and what ``training.fit`` raises.
     """
     train, val = data
-    config = _config(model, train.info, last_norm)
+    config = network_config(model, train.info, norm="batch_no_affine", last_norm=last_norm, whose="prune")
     sizes = [layer.weight.numel() for layer in prunable(models.create(**config.arguments())).values()]
     kept = adaptive_counts(sizes, prune_rate, p) if counts is None else list(counts)
     found = Subnetwork(config, Recipe(seed, kept, init, score_init, score_scale, by))
@@ -93,25 +92,3 @@ def search(
     result = fit(found.model, train, val, out=out, optimizer=optimizer, save=save, **training)
     found.model.eval()
     return result
-
-
-def _config(model: str | nn.Module, info: Any, last_norm: bool) -> ModelConfig:
-    if isinstance(model, str):
-        channels, height, width = info.shape
-        if height != width:
-            raise UsageError("images", expected="square ones", got=f"{height}×{width}")
-        made = models.create(
-            model,
-            in_channels=channels,
-            classes=len(info.classes),
-            size=height,
-            norm="batch_no_affine",
-            last_norm=last_norm,
-        )
-        return made.config  # type: ignore[return-value]
-    config = getattr(model, "config", None)
-    if not isinstance(config, ModelConfig):
-        raise UsageError(
-            "prune", expected="a name or a model made by models.create", got=type(model).__name__
-        )
-    return config

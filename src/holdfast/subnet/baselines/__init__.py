@@ -1,0 +1,5 @@
+"""Other ways to a small robust network, to compare subnetworks of random networks with."""
+
+from holdfast.subnet.baselines.methods import METHODS, train
+
+__all__ = ["METHODS", "train"]
