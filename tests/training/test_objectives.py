@@ -65,7 +65,7 @@ def test_draws_come_from_the_generator_alone():
     [
         ("nois", {}, UnknownNameError, "did you mean 'noise'"),
         ("noise", {"sigam": 1.0}, UsageError, "options sigma, dead"),
-        ("cross_entropy", {"sigma": 1.0}, UsageError, "options none"),
+        ("cross_entropy", {"sigma": 1.0}, UsageError, "options smoothing"),
         ("noise", {"sigma": -1.0}, UsageError, "sigma"),
         ("noise", {"dead": 1.5}, UsageError, "dead"),
     ],

@@ -73,16 +73,23 @@ class Stream:
         return self.info.n
 
     def batches(
-        self, batch_size: int, *, epoch: int = 0, shuffle: bool = False, skip: int = 0
-    ) -> Iterator[Batch]:
+        self,
+        batch_size: int,
+        *,
+        epoch: int = 0,
+        shuffle: bool = False,
+        skip: int = 0,
+        indexed: bool = False,
+    ) -> Iterator[Any]:
         """Yield batches (x (B, C, H, W) float32, y (B,) int64), the last one partial.
 
         ``shuffle`` orders by seed and ``epoch``; otherwise several files come in step with each other.
         ``skip`` leaves out whole batches without reading them: what follows is as if they had been read.
-        Raises UsageError, and DataError for damaged files.
+        ``indexed`` batches have a third part: the position (B,) int64, from 0 to n - 1, of each image in the
+        split, whatever the order. Raises UsageError, and DataError for damaged files.
         """
         count = self._count(batch_size, skip)
-        return self._emit(self._order(epoch, shuffle), batch_size, [(skip, count)])
+        return self._emit(self._order(epoch, shuffle), batch_size, [(skip, count)], indexed)
 
     def dataset(
         self, batch_size: int, *, epoch: int = 0, shuffle: bool = False, skip: int = 0
@@ -106,7 +113,9 @@ class Stream:
             return shuffled(self._table, self._indices, self._buffer_rows, self._seed, epoch)
         return in_sequence(self._table, self._indices, self._buffer_rows)
 
-    def _emit(self, order: Order, batch_size: int, runs: list[tuple[int, int]]) -> Iterator[Batch]:
+    def _emit(
+        self, order: Order, batch_size: int, runs: list[tuple[int, int]], indexed: bool = False
+    ) -> Iterator[Any]:
         """The batches of each run (first, end) of batch numbers."""
         for first, end in runs:
             low, high = first * batch_size, min(end * batch_size, len(order.events))
@@ -124,7 +133,11 @@ class Stream:
                     events = order.events[start + at : start + min(at + batch_size, whole)]
                     # Copied, since a slice would keep (and send to other processes) the whole buffer.
                     x = torch.from_numpy(images[at : at + len(events)].copy())
-                    yield x, torch.from_numpy(self._table.labels[events])
+                    y = torch.from_numpy(self._table.labels[events])
+                    if indexed:
+                        yield x, y, torch.from_numpy(np.searchsorted(self._indices, events))
+                    else:
+                        yield x, y
                 rest = images[whole:].copy()
                 position, buffer = stop, buffer + 1
 

@@ -3,11 +3,16 @@
 All attacks start from the batch, stay in its L∞ ball and in the range of the data (``stress.attacks``), and
 see the model in eval mode, so that the running statistics of its norms never see an iterate that is not
 trained on. The last iterate is taken, unscored, as the papers do; evaluation (``stress``) scores every one.
+With ``radius_epochs`` the radius rises linearly from 0 over that many epochs: without it, training in large
+balls may not begin to learn.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -18,7 +23,8 @@ from holdfast import stress
 from holdfast.core.errors import UsageError
 from holdfast.stress.attacks import sample_loss
 from holdfast.stress.sites import evaluating
-from holdfast.training.objectives import Objective, registry
+from holdfast.training.moment import Moment
+from holdfast.training.objectives import Objective, check_smoothing, registry
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,15 @@ class Adversarial:
     noise: float = 1.0
     clip: bool = True
     smoothing: float = 0.0
+    radius_epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1:
-            raise UsageError("label smoothing", expected="a number in [0, 1)", got=self.smoothing)
+        check_smoothing(self.smoothing)
+        check_radius_epochs(self.radius_epochs)
+
+    def at(self, moment: Moment) -> Adversarial:
+        """The same with the radius of ``moment``."""
+        return replace(self, ball=ball_at(self.ball, self.radius_epochs, moment))
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """Loss of the attacked batch."""
@@ -51,14 +62,10 @@ class Adversarial:
         radius, low, high = self.ball.ball(x)
         if not self.clip:
             low, high = self.ball.ball(x, times=self.noise + self.step)[1:]
-        start = torch.clamp(x + self.noise * radius * _uniform(x, generator), low, high)
-        inner = _inner(model)
-        with evaluating(inner):
+        start = torch.clamp(x + self.noise * radius * uniform(x, generator), low, high)
+        with attacked(model) as inner:
             for _ in range(self.steps):
-                start.requires_grad_()
-                loss = sample_loss(inner(start), y).sum()
-                (gradient,) = torch.autograd.grad(loss, start)
-                start = torch.clamp(start.detach() + self.step * radius * gradient.sign(), low, high)
+                start = ascend(inner, start, y, self.step * radius, low, high)
         return start
 
 
@@ -74,13 +81,22 @@ class Trades:
     steps: int
     step: float
     beta: float = 6.0
+    smoothing: float = 0.0
+    radius_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_smoothing(self.smoothing)
+        check_radius_epochs(self.radius_epochs)
+
+    def at(self, moment: Moment) -> Trades:
+        """The same with the radius of ``moment``."""
+        return replace(self, ball=ball_at(self.ball, self.radius_epochs, moment))
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """Loss of a batch."""
         radius, low, high = self.ball.ball(x)
-        start = torch.clamp(x + 0.1 * radius * _uniform(x, generator), low, high)
-        inner = _inner(model)
-        with evaluating(inner):
+        start = torch.clamp(x + 0.1 * radius * uniform(x, generator), low, high)
+        with attacked(model) as inner:
             with torch.no_grad():
                 clean = functional.log_softmax(inner(x), 1)
             for _ in range(self.steps):
@@ -91,7 +107,8 @@ class Trades:
         logits = model(torch.cat([x, start]))
         natural, robust = logits.chunk(2)
         divergence = _divergence(functional.log_softmax(robust, 1), functional.log_softmax(natural, 1))
-        return functional.cross_entropy(natural, y) + self.beta * divergence / len(x)
+        plain = functional.cross_entropy(natural, y, label_smoothing=self.smoothing)
+        return plain + self.beta * divergence / len(x)
 
 
 def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
@@ -99,18 +116,42 @@ def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
     return functional.kl_div(log_q, log_p, reduction="sum", log_target=True)
 
 
-def _uniform(x: Tensor, generator: Generator) -> Tensor:
+def uniform(x: Tensor, generator: Generator) -> Tensor:
+    """Numbers in [-1, 1) of the shape of ``x``."""
     return (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1).to(x.device)
 
 
-def _inner(model: nn.Module) -> nn.Module:
-    """The model itself without what shares it among processes, which counts forward passes."""
+@contextmanager
+def attacked(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in eval mode, without what shares it among processes, which counts forward passes."""
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module  # type: ignore[assignment]
-    return model
+    with evaluating(model):
+        yield model
 
 
-def _ball(info: Any, eps: float | None, eps_gev: float | None) -> stress.PGD:
+def ascend(model: nn.Module, x: Tensor, y: Tensor, step: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """``x`` one ``step`` along the sign of the gradient of its loss, inside [``low``, ``high``]."""
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(sample_loss(model(x), y).sum(), x)
+    return torch.clamp(x.detach() + step * gradient.sign(), low, high)
+
+
+def ball_at(ball: stress.PGD, radius_epochs: float, moment: Moment) -> stress.PGD:
+    """``ball`` with its radius at ``moment`` of a linear rise over ``radius_epochs`` epochs."""
+    share = moment.ramp(radius_epochs)
+    if ball.eps is not None:
+        return replace(ball, eps=share * ball.eps)
+    return replace(ball, eps_gev=share * (ball.eps_gev or 0.0))
+
+
+def check_radius_epochs(epochs: float) -> None:
+    """Raise UsageError unless ``epochs`` is a finite number >= 0."""
+    if not (isfinite(epochs) and epochs >= 0):
+        raise UsageError("radius_epochs", expected="a finite number >= 0", got=epochs)
+
+
+def ball_of(info: Any, eps: float | None, eps_gev: float | None) -> stress.PGD:
     return stress.PGD(
         eps=eps,
         eps_gev=eps_gev,
@@ -128,9 +169,12 @@ def pgd(
     steps: int = 10,
     step: float = 0.25,
     smoothing: float = 0.0,
+    radius_epochs: float = 0.0,
 ) -> Objective:
     """PGD (Madry et al., 2018): ``steps`` steps of ``step`` times the radius from a random start."""
-    return Adversarial(_ball(info, eps, eps_gev), steps, step, smoothing=smoothing)
+    return Adversarial(
+        ball_of(info, eps, eps_gev), steps, step, smoothing=smoothing, radius_epochs=radius_epochs
+    )
 
 
 @registry.register("fgsm_rs")
@@ -141,9 +185,10 @@ def fgsm_rs(
     eps_gev: float | None = None,
     step: float = 1.25,
     smoothing: float = 0.0,
+    radius_epochs: float = 0.0,
 ) -> Objective:
     """FGSM from a random start (Wong et al., 2020)."""
-    return Adversarial(_ball(info, eps, eps_gev), 1, step, smoothing=smoothing)
+    return Adversarial(ball_of(info, eps, eps_gev), 1, step, smoothing=smoothing, radius_epochs=radius_epochs)
 
 
 @registry.register("n_fgsm")
@@ -154,9 +199,11 @@ def n_fgsm(
     eps_gev: float | None = None,
     noise: float = 2.0,
     smoothing: float = 0.0,
+    radius_epochs: float = 0.0,
 ) -> Objective:
     """N-FGSM (de Jorge et al., 2022): one step of the radius from ``noise`` times it, without clipping."""
-    return Adversarial(_ball(info, eps, eps_gev), 1, 1.0, noise=noise, clip=False, smoothing=smoothing)
+    ball = ball_of(info, eps, eps_gev)
+    return Adversarial(ball, 1, 1.0, noise, clip=False, smoothing=smoothing, radius_epochs=radius_epochs)
 
 
 @registry.register("trades")
@@ -168,6 +215,8 @@ def trades(
     steps: int = 10,
     step: float = 0.25,
     beta: float = 6.0,
+    smoothing: float = 0.0,
+    radius_epochs: float = 0.0,
 ) -> Objective:
     """TRADES with the weight ``beta`` of robustness."""
-    return Trades(_ball(info, eps, eps_gev), steps, step, beta)
+    return Trades(ball_of(info, eps, eps_gev), steps, step, beta, smoothing, radius_epochs)

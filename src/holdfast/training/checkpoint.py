@@ -15,6 +15,8 @@ from torch.optim import Optimizer
 from holdfast.core.errors import DataError, UsageError
 from holdfast.core.paths import atomic_path
 from holdfast.models.state import why_unreadable
+from holdfast.training.moment import Remembering
+from holdfast.training.objectives import Objective
 
 _FORMAT = "holdfast.checkpoint/1"
 
@@ -40,7 +42,12 @@ class TrainingState:
 
 
 def save(
-    path: Path, settings: Mapping[str, Any], state: TrainingState, model: nn.Module, optimizer: Optimizer
+    path: Path,
+    settings: Mapping[str, Any],
+    state: TrainingState,
+    model: nn.Module,
+    optimizer: Optimizer,
+    objective: Objective | None = None,
 ) -> None:
     """Write everything that decides the rest of the training to ``path`` atomically. Raises StorageError.
 
@@ -53,14 +60,22 @@ def save(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
+    if isinstance(objective, Remembering):
+        content["memory"] = objective.state()
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 
 
 def load(
-    path: Path, settings: Mapping[str, Any], model: nn.Module, optimizer: Optimizer
+    path: Path,
+    settings: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: Optimizer,
+    objective: Objective | None = None,
 ) -> TrainingState | None:
-    """Restore ``model`` and ``optimizer`` in place and return the state, or None if there is no checkpoint.
+    """Restore ``model``, ``optimizer`` and what ``objective`` remembers in place and return the state.
+
+    Returns None if there is no checkpoint.
 
     Raises UsageError if the checkpoint was made under other settings, which it names, and DataError if the
     file is damaged.
@@ -83,6 +98,8 @@ def load(
     _check(path, before, json.loads(json.dumps(settings)))
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
+    if isinstance(objective, Remembering):
+        objective.restore(content["memory"])
     return state
 
 

@@ -33,6 +33,7 @@ class Settings:
     patience: int | None
     precision: str
     processes: int
+    warmup_epochs: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
@@ -41,6 +42,8 @@ class Settings:
             raise UsageError("lr", expected="a number > 0", got=self.lr)
         if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise UsageError("weight_decay", expected="a number >= 0", got=self.weight_decay)
+        if self.warmup_epochs is not None and not (isfinite(self.warmup_epochs) and self.warmup_epochs >= 0):
+            raise UsageError("warmup_epochs", expected="a number >= 0 or None", got=self.warmup_epochs)
         if self.precision not in PRECISIONS:
             raise UsageError("precision", expected=" or ".join(PRECISIONS), got=repr(self.precision))
 
