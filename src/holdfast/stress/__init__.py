@@ -2,6 +2,7 @@
 
 from holdfast.stress import campaign
 from holdfast.stress.attacks import FGSM, PGD
+from holdfast.stress.autoattack import AutoAttack
 from holdfast.stress.fault import BitFlip, Fault, FaultedTrial, from_json, to_json, trials_from_json
 from holdfast.stress.flips import BitFlips, Faults
 from holdfast.stress.injection import Injection, inject
@@ -11,12 +12,14 @@ from holdfast.stress.noise import GaussianNoise
 from holdfast.stress.nothing import Nothing
 from holdfast.stress.registry import create, stressors
 from holdfast.stress.replay import Replay
+from holdfast.stress.robustness import evaluate_robustness
 from holdfast.stress.sampling import sample_faults
 from holdfast.stress.strata import plan_trials, trials_to_exclude
 
 __all__ = [
     "FGSM",
     "PGD",
+    "AutoAttack",
     "BitFlip",
     "BitFlips",
     "DeadChannels",
@@ -30,6 +33,7 @@ __all__ = [
     "Replay",
     "campaign",
     "create",
+    "evaluate_robustness",
     "from_json",
     "inject",
     "plan_trials",

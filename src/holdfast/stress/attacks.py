@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import ClassVar
 
@@ -67,8 +67,8 @@ def linf_attack(
 
 
 @dataclass(frozen=True)
-class _LInf:
-    """Radius, units and range that both attacks share; the radius is ``eps`` or ``eps_gev``.
+class LInf:
+    """Radius, units and range that all attacks share; the radius is ``eps`` or ``eps_gev``.
 
     ``eps`` is in input units, ``eps_gev`` in GeV by ``unit_gev`` (channels that are no energies stay as they
     are). By default 0.05 GeV where units are known, else 8/255 of the value range. ``value_range`` (lowest,
@@ -99,7 +99,7 @@ class _LInf:
             if getattr(self, key) is not None:
                 check_size(key, getattr(self, key))
         if self.eps is not None and self.eps > _width(bounds, float("inf")):
-            raise _wrong_unit("eps", f"at most the value range {bounds}", self.eps)
+            raise wrong_unit("eps", f"at most the value range {bounds}", self.eps)
 
     @property
     def labels(self) -> dict[str, Label]:
@@ -116,11 +116,11 @@ class _LInf:
         if x.numel():
             spread = float(x.max() - x.min())
             if high is None and spread > 0 and float(radius.max()) > spread:
-                raise _wrong_unit(
+                raise wrong_unit(
                     "attack radius", f"at most the spread {spread:.3g} of the inputs", radius.max()
                 )
             if high is not None and float(x.max()) > high + 1e-3 * abs(high):
-                raise _wrong_unit("inputs of an attack", f"values up to {high}", float(x.max()))
+                raise wrong_unit("inputs of an attack", f"values up to {high}", float(x.max()))
         lowest, highest = x - times * radius, x + times * radius
         # A clean value outside the range (noise below zero) stays reachable: eps = 0 changes nothing.
         if low is not None:
@@ -135,14 +135,15 @@ def _width(bounds: tuple[float | None, float | None], otherwise: float) -> float
     return otherwise if low is None or high is None else high - low
 
 
-def _wrong_unit(what: str, expected: str, got: object) -> UsageError:
+def wrong_unit(what: str, expected: str, got: object) -> UsageError:
+    """The error of a radius or of inputs that are not in the unit they should be in."""
     remedy = "check the unit: eps is in input units, eps_gev in GeV; value_range says where inputs lie"
     return UsageError(what, expected=expected, got=got, remedy=remedy)
 
 
 @stressors.register("fgsm")
 @dataclass(frozen=True)
-class FGSM(_LInf):
+class FGSM(LInf):
     """One step of the full radius along the sign of the gradient, from the clean input.
 
     Of each sample the clean and the attacked input are scored and the worse is kept.
@@ -161,7 +162,7 @@ class FGSM(_LInf):
 
 @stressors.register("pgd")
 @dataclass(frozen=True)
-class PGD(_LInf):
+class PGD(LInf):
     """Projected gradient ascent from a uniformly random start in the ball (``random_start``).
 
     ``steps`` sign steps of ``step`` times the radius (default 2.5 / steps, as Madry et al.), the best of
@@ -183,8 +184,15 @@ class PGD(_LInf):
 
     @property
     def labels(self) -> dict[str, Label]:
-        """Radius and number of steps."""
-        return {**super().labels, "steps": self.steps}
+        """Radius, number of steps and, where there are several, of restarts."""
+        restarts: dict[str, Label] = {"restarts": self.restarts} if self.restarts > 1 else {}
+        return {**super().labels, "steps": self.steps, **restarts}
+
+    def stages(self, classes: int) -> list[tuple[str, PGD]]:
+        """Each restart as an attack of its own: what one run has fooled needs no other."""
+        if self.restarts == 1:
+            return [(self.name, self)]
+        return [(f"{self.name}-{i + 1}", replace(self, restarts=1)) for i in range(self.restarts)]
 
     @contextmanager
     def apply(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Iterator[Stressed]:

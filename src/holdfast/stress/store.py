@@ -52,14 +52,7 @@ class Store:
 
     def __init__(self, out: Path, settings: dict[str, Any]) -> None:
         self.trials = out / TRIALS
-        plain = json.loads(canonical_json({"schema": SCHEMA, **settings}))
-        path = out / SETTINGS
-        if path.exists():
-            _compare(path, json.loads(path.read_text()), plain)
-        elif self.trials.exists():
-            raise UsageError(f"{out}", expected=SETTINGS, got="trials of an unknown campaign")
-        else:
-            write_json(path, plain)
+        settle(out / SETTINGS, {"schema": SCHEMA, **settings}, "campaign", self.trials)
 
     def finished(self) -> set[tuple[str, int]]:
         """Key of the stressor and number of every finished trial."""
@@ -90,11 +83,22 @@ class Store:
             write_text(self.trials.with_name(FAULTS), text)
 
 
-def _compare(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
+def settle(path: Path, settings: dict[str, Any], kind: str, results: Path) -> None:
+    """Write ``settings`` to ``path``, or compare them with those there.
+
+    Raises UsageError for others (the difference is named), and for ``results`` without settings.
+    """
+    given = json.loads(canonical_json(settings))
+    if not path.exists():
+        if results.exists():
+            raise UsageError(f"{path.parent}", expected=path.name, got=f"results of an unknown {kind}")
+        write_json(path, given)
+        return
+    stored = json.loads(path.read_text())
     for key in sorted(stored.keys() | given.keys()):
         if stored.get(key) != given.get(key):
             raise UsageError(
-                f"{path} holds a campaign with another {key}",
+                f"{path} holds a {kind} with another {key}",
                 expected=_short(stored.get(key)),
                 got=_short(given.get(key)),
                 remedy="give the same settings to resume, or another folder",

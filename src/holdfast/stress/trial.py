@@ -73,7 +73,7 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class _Reference:
+class Reference:
     """A batch and the clean output of the model on it."""
 
     number: int
@@ -86,9 +86,9 @@ class Laboratory:
     """A model and the data to try it on; runs trials one after another and keeps nothing but one batch."""
 
     def __init__(self, model: nn.Module, data: Any, *, batch_size: int, seed: int) -> None:
-        self.model, self.data, self.seed = model, data, seed
+        self.model, self.data, self.seed, self.batch_size = model, data, seed, batch_size
         self._batches = Batches(data, batch_size)
-        self._reference: _Reference | None = None
+        self._reference: Reference | None = None
         self._channels_last: bool | None = None
         self._protected: Protected | None = model if isinstance(model, Protected) else None
         parameter = next(model.parameters(), None)
@@ -99,7 +99,7 @@ class Laboratory:
 
         Raises HoldfastError for a stressor that cannot be applied as described.
         """
-        reference = self._clean(batch)
+        reference = self.clean(batch)
         generator = Generator().manual_seed(seeding.derive(self.seed, stressor.name, trial))
         acting = stressor.at_trial(trial, self.seed) if isinstance(stressor, Turns) else stressor
         line: Line = {"trial": trial, "batch": batch}
@@ -128,11 +128,12 @@ class Laboratory:
             verdict = _verdict(judged_by(stressor), reference, output, events)
         return line | _struck(injection) | verdict
 
-    def _clean(self, batch: int) -> _Reference:
+    def clean(self, batch: int) -> Reference:
+        """Batch number ``batch`` on the device of the model, with the clean output on it."""
         if self._reference is None or self._reference.number != batch:
             x, y = (tensor.to(self._device) for tensor in self._batches[batch])
             x = self._fast_layout(x)
-            self._reference = _Reference(batch, x, y, _forward(self.model, x))
+            self._reference = Reference(batch, x, y, _forward(self.model, x))
         return self._reference
 
     def _fast_layout(self, x: Tensor) -> Tensor:
@@ -167,7 +168,7 @@ def _forward(model: nn.Module, x: Tensor) -> Tensor:
     return output
 
 
-def _verdict(judgement: Judgement, reference: _Reference, output: Tensor, events: list[Any]) -> Line:
+def _verdict(judgement: Judgement, reference: Reference, output: Tensor, events: list[Any]) -> Line:
     if judgement == "alarms":
         return {"outcome": "detected" if events else "answered"}
     if judgement == "quality":
@@ -188,7 +189,7 @@ def _right(output: Tensor, y: Tensor) -> int:
     return int((decided == y).sum()) if decided.shape == y.shape else 0
 
 
-def _samples(reference: _Reference, output: Tensor) -> dict[str, list[Any]]:
+def _samples(reference: Reference, output: Tensor) -> dict[str, list[Any]]:
     """Per sample: label, decision and, for two classes, score; of the stressed and of the clean run."""
     columns = {"label": reference.y.tolist()}
     for prefix, out in (("", output), ("clean_", reference.output)):

@@ -77,14 +77,19 @@ def run_chunk(setup: Setup, chunk: Chunk) -> list[Line]:
 
     In a process started for the purpose, one that takes longer than the time limit ends the process.
     """
-    if getattr(_local, "digest", None) != setup.digest:
-        _open(setup)
-    lab: Laboratory = _local.laboratory
+    lab, stressors = opened(setup)
     lines = []
     for trial, batch in chunk.trials:
         with _deadline(setup.limit_s):
-            lines.append({"stressor": chunk.key, **lab.run(_local.stressors[chunk.key], trial, batch)})
+            lines.append({"stressor": chunk.key, **lab.run(stressors[chunk.key], trial, batch)})
     return lines
+
+
+def opened(setup: Setup) -> tuple[Laboratory, dict[str, Stressor]]:
+    """The laboratory of ``setup`` in this thread, made once, and its stressors."""
+    if getattr(_local, "digest", None) != setup.digest:
+        _open(setup)
+    return _local.laboratory, _local.stressors
 
 
 @contextmanager
