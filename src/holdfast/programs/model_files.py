@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from holdfast import models
 from holdfast.core.result import Label
 
+PACKED, SUBNETWORK = "holdfast.packed/1", "holdfast.subnetwork/1"
+
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file's path and what programs know of it: its name and its protection (None: plain)."""
+    """A file that holds a model, and what programs know of it: its name and its protection (None: plain).
+
+    It is a model file, a packed network or a subnetwork with its scores.
+    """
 
     path: Path
     name: str
     protection: dict[str, Any] | None
+    format: str | None = None
 
     @classmethod
     def open(cls, path: Path) -> ModelFile:
-        """Read the header only. Raises DataError if the file is not a Holdfast model."""
-        meta = models.read_meta(path)
-        return cls(path, meta.get("name", path.stem), meta.get("protection"))
+        """Read the header only. Raises DataError if the file holds no model."""
+        kind, meta = _subnet_header(path)
+        if kind is None:
+            meta = models.read_meta(path)
+        return cls(path, str(meta.get("name") or path.stem), meta.get("protection"), kind)
 
     @property
     def labels(self) -> dict[str, Label]:
         """Labels of every record measured on this model."""
         return {"model": self.name, "protection": "protected" if self.protection else "plain"}
 
+    def plain(self) -> nn.Module:
+        """The model of ``models.create``, unprotected, in eval mode. Raises DataError for a damaged file.
+
+        Of a packed network or a subnetwork it has the weights in effect, and biases of zero where the
+        architecture has biases.
+        """
+        from holdfast import subnet
+
+        if self.format == PACKED:
+            return _with_biases(subnet.load_packed(self.path).to_module())
+        if self.format == SUBNETWORK:
+            return _with_biases(_effective(subnet.Subnetwork.load(self.path)))
+        return models.load(self.path)
+
     def load(self) -> nn.Module:
         """The model in eval mode, protected if the file says so."""
-        model = models.load(self.path)
+        model = self.plain()
         if self.protection:
             from holdfast import protect
 
@@ -47,3 +72,41 @@ class ModelFile:
 def save(model: nn.Module, path: Path, name: str, protection: dict[str, Any] | None = None) -> None:
     """Write ``model`` (unprotected) with its name and protection settings to ``path`` atomically."""
     models.save(model, path, {"name": name, "protection": protection})
+
+
+def _subnet_header(path: Path) -> tuple[str | None, dict[str, Any]]:
+    """Which of the two formats of subnetworks ``path`` says it is in, and its meta; None for another file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        kind = next((name for name in (PACKED, SUBNETWORK) if name in header), None)
+        return kind, dict(json.loads(header[kind])["meta"]) if kind else {}
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None, {}  # models.read_meta says what is wrong with it
+
+
+def _effective(found: Any) -> nn.Module:
+    """The model of a subnetwork with plain layers that hold the weights in effect."""
+    from holdfast.subnet.layers import prunable
+    from holdfast.subnet.packed import stats_of
+
+    model = models.create(**found.config.arguments())
+    with torch.no_grad():
+        for name, layer in prunable(model).items():
+            layer.weight.copy_(found.layers[name].effective_weight())
+            layer.register_parameter("bias", None)
+    model.load_state_dict(stats_of(found.model), strict=False)
+    return model.eval()
+
+
+def _with_biases(model: nn.Module) -> nn.Module:
+    """``model`` with a bias of zero wherever ``models.create`` makes one, so that it can be saved."""
+    from holdfast.subnet.layers import prunable
+
+    with torch.device("meta"):
+        made = prunable(models.create(**model.config.arguments()))  # type: ignore[union-attr, operator]
+    for name, layer in prunable(model).items():
+        bias = made[name].bias
+        if bias is not None and layer.bias is None:
+            layer.bias = nn.Parameter(torch.zeros(bias.shape), requires_grad=False)
+    return model

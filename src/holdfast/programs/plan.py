@@ -13,9 +13,10 @@ def run(out: Path, *, model: Path, batch: int, seed: int) -> None:
     """Write ``out/plan.json`` for random images of the model's size, and ``out/records.jsonl``."""
     import torch
 
-    from holdfast import models, protect
+    from holdfast import protect
 
-    plain = models.load(model)
+    file = ModelFile.open(model)
+    plain = file.plain()
     config: Any = plain.config
     x = torch.rand(
         batch, config.in_channels, config.size, config.size, generator=torch.Generator().manual_seed(seed)
@@ -25,7 +26,7 @@ def run(out: Path, *, model: Path, batch: int, seed: int) -> None:
         protected(x)
     assert protected.plans is not None
     (plan,) = protected.plans.plans
-    name = ModelFile.open(model).name
+    name = file.name
     records = [
         Record(
             metric="rung_enabled",

@@ -13,11 +13,11 @@ from holdfast.programs.model_files import ModelFile
 
 def run(out: Path, *, model: Path, threshold: str, on_fault: str) -> None:
     """Write ``out/model.safetensors``, which programs load protected, and ``out/layers.json``."""
-    from holdfast import models, protect
+    from holdfast import protect
 
-    plain = models.load(model)
-    settings = {"threshold": threshold, "on_fault": on_fault}
     source = ModelFile.open(model)
+    plain = source.plain()
+    settings = {"threshold": threshold, "on_fault": on_fault}
     _write(out, _layers(protect(plain, **settings)), source.name)
     model_files.save(plain, out / "model.safetensors", source.name, settings)
 
@@ -36,9 +36,9 @@ def dry_run(model: Path) -> list[dict[str, Any]]:
         from holdfast.abft.onnx import protect_onnx
 
         return [report.to_json() for report in protect_onnx(model, dry_run=True)[1]]
-    from holdfast import models, protect
+    from holdfast import protect
 
-    return _layers(protect(models.load(model)))
+    return _layers(protect(ModelFile.open(model).plain()))
 
 
 def _layers(protected: Any) -> list[dict[str, Any]]:

@@ -104,8 +104,10 @@ def evaluate_robustness(
                 advance(len(lines))
         classes = lab.clean(0).output
         names = [name for name, _ in _stages(attack, _classes(classes))]
-    told = {**getattr(attack, "labels", {}), **({"attacks": "+".join(names)} if len(names) > 1 else {})}
-    told |= {"attack": attack.name, **(labels or {})}
+    told: dict[str, Label] = {"attack": attack.name, **getattr(attack, "labels", {})}
+    if "attacks" in told:
+        told["attacks"] = "+".join(names)
+    told |= labels or {}
     return accuracy_records(store.close(), told, names, seed=seed, simulated=bool(stream.info.simulated))
 
 
