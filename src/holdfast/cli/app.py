@@ -12,7 +12,7 @@ from holdfast.cli import verbs
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-DOMAIN_VERBS = ("train", "protect", "stress", "bench")
+DOMAIN_VERBS = ("train", "prune", "pack", "protect", "stress", "bench")
 
 app = typer.Typer(
     name="holdfast",
@@ -181,6 +181,15 @@ def _protect(
     verbs.protect(context.args, correct=correct, dry_run=dry_run, out=out, force=force, json=json)
 
 
+def _export_c(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the C files", show_default=False)],
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    verbs.export_c(context.args, out=out, force=force, json=json)
+
+
 def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -> None:
     program = verbs.load_builtin("program", verb)
 
@@ -189,6 +198,8 @@ def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -
 
     if verb == "protect":
         command = _protect  # type: ignore[assignment]
+    elif verb == "export-c":
+        command = _export_c  # type: ignore[assignment]
     command.__doc__ = f"{program['title']}.\n\nExample: {program['example']}"
     usage = " ".join([*(name.upper() for name in program["cli"]["positional"]), "[OPTIONS]"])
     register = group.command(
@@ -236,3 +247,10 @@ def show_plan(
     Example: holdfast plan show planned/plan.json
     """
     verbs.show_plan(path, json)
+
+
+export = typer.Typer(
+    help="Networks in forms that other software runs.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(export, name="export")
+_domain_verb("export-c", export, "c")

@@ -181,6 +181,26 @@ def _print_layers(model: Path, json: bool) -> None:
         print_table(columns, [[layer[name] for name in columns] for layer in layers])
 
 
+def export_c(words: Sequence[str], *, out: Path, force: bool, json: bool) -> None:
+    """Export a packed network as C files in the folder ``out`` itself."""
+    from holdfast import hub
+    from holdfast.core.paths import write_bytes
+    from holdfast.hub import publish
+
+    publish.prepare(out)
+    component = hub.find("program:export-c")
+    finished = hub.run(component, _inputs(component, words), force=force, on_event=None if json else _tell)
+    written = []
+    for path in sorted(Path(finished.steps[0].outputs["source"]).iterdir()):
+        write_bytes(out / path.name, path.read_bytes())
+        written.append(str(out / path.name))
+    if json:
+        print_json({"files": written, **{record.metric: record.value for record in finished.records}})
+        return
+    print(", ".join(written))
+    _print_lines(map(_in_words, finished.records))
+
+
 def _count(items: Sequence[Any], noun: str) -> str:
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 

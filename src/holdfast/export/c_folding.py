@@ -74,4 +74,4 @@ def _strided(side: int, kernel: int, stride: int, padding: int, ceil: bool) -> W
 
 
 def _pair(value: object) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)  # type: ignore[return-value]
+    return value if isinstance(value, tuple) else (value, value)

@@ -33,10 +33,11 @@ def live(product: Product) -> NDArray[np.bool_]:
     sides, outs, kernel = (source.height, source.width), (out.height, out.width), product.mask.shape[2:]
     seen = []
     for i in range(2):
-        at = np.arange(outs[i])[:, None] * product.stride[i] - product.padding[i]
-        at = at + np.arange(kernel[i]) * product.dilation[i]
-        seen.append(((at >= 0) & (at < sides[i])).any(0))
-    return product.mask & (seen[0][:, None] & seen[1])
+        first = np.arange(outs[i]) * product.stride[i] - product.padding[i]
+        at = first[:, None] + np.arange(kernel[i]) * product.dilation[i]
+        seen.append(((at >= 0) & (at < sides[i])).any(axis=0))
+    met: NDArray[np.bool_] = np.logical_and.outer(*seen)
+    return product.mask & met
 
 
 def start(product: Product) -> int:
@@ -56,7 +57,8 @@ def offsets(product: Product) -> NDArray[np.int64]:
     channel = group[:, None] * inner + np.arange(inner)
     rows = np.arange(high) * product.dilation[0] * source.row
     columns = np.arange(wide) * product.dilation[1]
-    return channel[:, :, None, None] * source.plane + (rows[:, None] + columns)
+    found: NDArray[np.int64] = channel[:, :, None, None] * source.plane + np.add.outer(rows, columns)
+    return found
 
 
 def stepped(product: Product) -> bytes:
