@@ -28,14 +28,14 @@ class Blobs:
         self.x = noise * torch.rand(n, 1, 8, 8, generator=generator)
         self.x[:, 0, 3:5, 3:5] += 0.3 * self.y[:, None, None]
 
-    def batches(self, batch_size, *, epoch=0, shuffle=False, skip=0):
+    def batches(self, batch_size, *, epoch=0, shuffle=False, skip=0, indexed=False):
         order = torch.arange(self.info.n)
         if shuffle:
             generator = torch.Generator().manual_seed(derive(0, epoch))
             order = torch.randperm(self.info.n, generator=generator)
         for start in range(skip * batch_size, self.info.n, batch_size):
             part = order[start : start + batch_size]
-            yield self.x[part], self.y[part]
+            yield (self.x[part], self.y[part], part) if indexed else (self.x[part], self.y[part])
 
 
 def make_model(classes=2, seed=0, **options):

@@ -70,13 +70,21 @@ def test_five_kills_change_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model_and_resume(tmp_path):
+@pytest.mark.parametrize("objective", ["cross_entropy", "fast"])
+def test_two_processes_train_one_model_and_resume(tmp_path, objective):
+    import torch
+
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    for out, rounds in (("a", 1), ("b", 2)):
-        for _ in range(rounds):
-            script = [str(SCRIPT.with_name("two_processes.py")), str(tmp_path / out)]
-            done = subprocess.run([*command, *script], capture_output=True, timeout=180, check=False)
-            assert done.returncode == 0, done.stderr.decode()
+    for out, steps in (("a", 0), ("b", 8), ("b", 0)):
+        script = [str(SCRIPT.with_name("two_processes.py")), str(tmp_path / out), objective, str(steps)]
+        done = subprocess.run([*command, *script], capture_output=True, timeout=180, check=False)
+        assert (done.returncode != 0) == (steps > 0), done.stderr.decode()
     assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
+    if objective == "fast":
+        memories = [torch.load(path, weights_only=True) for path in sorted(tmp_path.glob("*/memory*.pt"))]
+        assert len(memories) == 4
+        assert (memories[0]["rounds"] >= 0).all()  # of all 101 images, whichever process had them
+        assert (memories[0]["values"] != 0).flatten(1).any(1).all()
+        assert all(torch.equal(memories[0]["values"], other["values"]) for other in memories)

@@ -1,6 +1,10 @@
-"""A training in two processes, for ``torchrun``: ``two_processes.py OUT``."""
+"""A training in two processes, for ``torchrun``: ``two_processes.py OUT OBJECTIVE STEPS``.
+
+After STEPS steps the processes die, unless it is 0.
+"""
 
 import faulthandler
+import os
 import sys
 from pathlib import Path
 
@@ -10,10 +14,26 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import Blobs, make_model
 from holdfast import training
+from holdfast.training import objectives
+from holdfast.training.augment import CropFlip
+
+
+class Dying(CropFlip):
+    """Ends its process at one step."""
+
+    left = int(sys.argv[3]) or -1
+
+    def draw(self, images, generator):
+        Dying.left -= 1
+        if Dying.left == -1:
+            os._exit(3)
+        return super().draw(images, generator)
+
 
 if __name__ == "__main__":
     faulthandler.dump_traceback_later(120, exit=True)  # a hung process would outlive the test
     torch.set_num_threads(1)
+    out, objective = Path(sys.argv[1]), objectives.create(sys.argv[2])
     training.fit(
         make_model(),
         Blobs(n=101),
@@ -23,5 +43,10 @@ if __name__ == "__main__":
         accelerator="cpu",
         devices=2,
         strategy="ddp",
-        out=Path(sys.argv[1]),
+        objective=objective,
+        augment=Dying(),
+        checkpoint_steps=1,
+        out=out,
     )
+    if sys.argv[2] == "fast":
+        torch.save(objective.state(), out / f"memory{os.environ['RANK']}.pt")

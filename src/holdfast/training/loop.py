@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from holdfast import models
@@ -71,7 +72,9 @@ def fit(
         objective = objectives.create(objective, info=train.info)
     if isinstance(augment, str):
         augment = augmentations.create(augment)
-    fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
+    # The run shares statistics itself; the fixed weights of masked layers, buffers too, need no sharing.
+    how = DDPStrategy(broadcast_buffers=False) if strategy == "ddp" else strategy
+    fabric = Fabric(accelerator=accelerator, devices=devices, strategy=how, precision=precision)
     settings = Settings(
         model=config.to_json(),
         train=str(train.info.fingerprint),

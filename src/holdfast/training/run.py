@@ -162,7 +162,23 @@ class Run:
             loss = objective(self.wrapped, x, y.to(fabric.device), generator)
         fabric.backward(loss)
         self.optimizer.step()
+        if processes > 1:
+            self._share_statistics()
         return loss.detach()
+
+    def _share_statistics(self) -> None:
+        """Give every process the statistics of process 0, from which a resumed training starts.
+
+        Attacks use them, and pass by DistributedDataParallel, which would share them with the next forward.
+        """
+        parameters = {name for name, _ in self.model.named_parameters()}
+        state = self.model.state_dict()
+        own = [v for name, v in state.items() if name not in parameters and v.is_floating_point()]
+        if own:
+            flat = torch.cat([buffer.reshape(-1) for buffer in own])
+            torch.distributed.broadcast(flat, 0)
+            for buffer, shared in zip(own, torch.split(flat, [b.numel() for b in own]), strict=True):
+                buffer.copy_(shared.view_as(buffer))
 
     def _set_learning_rate(self, done: int) -> None:
         settings, steps = self.settings, self.steps_per_epoch
