@@ -1,0 +1,92 @@
+"""What needs no training: masks and paths to choose from, operations saved, dead channels of a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from holdfast import models
+from holdfast.core.result import Label, Record
+from holdfast.subnet.layers import prunable
+from holdfast.subnet.rates import adaptive_counts, log10_masks, log10_paths
+
+if TYPE_CHECKING:
+    from holdfast.subnet import Packed
+
+MODELS: dict[str, dict[str, Any]] = {
+    "resnet34": {"in_channels": 3, "size": 32, "stem": "cifar"},
+    "convnet": {"in_channels": 1, "size": 8},
+}
+"""Networks that are counted: the paper's on CIFAR-10, and the one of the digits."""
+BEYOND = (1.25, 1.5)
+"""Powers beyond the paper's, without which p = 1 would be the largest for being the last."""
+
+
+def counts(rates: Sequence[float], powers: Sequence[float]) -> Iterator[Record]:
+    """log10 of ∏ C(n_i, m_i) and of ∏ m_i over p, and the p at which each is largest."""
+    for name in MODELS:
+        sizes = [layer.weight.numel() for layer in prunable(_model(name)).values()]
+        for rate in rates:
+            found: dict[str, dict[float, float]] = {"masks": {}, "paths": {}}
+            for p in (*powers, *BEYOND):
+                kept = adaptive_counts(sizes, rate, p)
+                found["masks"][p] = log10_masks(sizes, kept)
+                found["paths"][p] = log10_paths(kept)
+            for what, values in found.items():
+                labels: dict[str, Label] = {"model": name, "prune_rate": rate}
+                for p, value in values.items():
+                    yield _record(f"log10_{what}", value, {**labels, "p": p})
+                yield _record(f"most_{what}_at_p", max(values, key=lambda p: values[p]), labels)
+
+
+def cost() -> Iterator[Record]:
+    """Share of the operations of convolutions and products that ±1 weights save, in per cent.
+
+    A multiplication by ±1 is none: it saves one of the two operations of every multiply-add with a weight,
+    which are all of the forward pass, and of the backward pass those of the gradient of the maps. That of the
+    weights, or of their scores, multiplies maps with maps.
+    """
+    for name, config in MODELS.items():
+        model = _model(name)
+        x = torch.zeros(1, config["in_channels"], config["size"], config["size"])
+        with FlopCounterMode(display=False) as forward:
+            out = model.eval()(x).sum()
+        with FlopCounterMode(display=False) as backward:
+            out.backward()
+        ahead, back = forward.get_total_flops(), backward.get_total_flops()
+        # The gradient of the weights has as many operations as the forward pass.
+        for which, saved in (("forward", 0.5), ("backward", (back - ahead) / 2 / back)):
+            labels: dict[str, Label] = {"model": name, "pass": which, "flops": ahead, "backward_flops": back}
+            yield _record("operations_saved", 100 * saved, labels, unit="%", direction="higher")
+
+
+def dead_channels(packed: Packed, labels: dict[str, Label], seed: int) -> Iterator[Record]:
+    """Of the consecutive layers of ``packed``: channels that one of them leaves empty, and both."""
+    from holdfast.programs.mask_figures import alive, consecutive
+
+    before, after = consecutive(packed)
+    out, into = ~alive(before.mask, 0), ~alive(after.mask, 1)
+    both, n = int((out & into).sum()), len(out)
+    told = {**labels, "layers": f"{before.name}, {after.name}", "channels": n}
+    for metric, value in (
+        ("dead_outputs", int(out.sum())),
+        ("dead_inputs", int(into.sum())),
+        ("dead_in_both", both),
+    ):
+        yield _record(metric, value, told, unit="channels", n=n, seed=seed)
+    if out.any() and into.any():
+        yield _record("dead_in_both_ratio", both * n / int(out.sum()) / int(into.sum()), told, n=n, seed=seed)
+
+
+def _model(name: str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        return models.create(name, classes=10, norm="batch_no_affine", last_norm=True, **MODELS[name])
+
+
+def _record(metric: str, value: float, labels: dict[str, Label], **more: Any) -> Record:
+    given: dict[str, Any] = {"unit": "1", "direction": "none", **more}
+    return Record(metric=metric, value=value, labels=labels, **given)
