@@ -10,12 +10,13 @@ from typing import Any, Literal
 from torch import nn
 
 from holdfast import models
+from holdfast.core.errors import UsageError
 from holdfast.subnet.layers import prunable, without_norm
 from holdfast.subnet.networks import network_config
 from holdfast.subnet.rates import adaptive_counts
 from holdfast.subnet.scores import By
 from holdfast.subnet.subnetwork import Init, Recipe, Subnetwork
-from holdfast.training import FitResult, fit, objectives
+from holdfast.training import FitResult, Objective, fit, objectives
 
 
 def prune(
@@ -24,13 +25,13 @@ def prune(
     *,
     out: Path | str,
     prune_rate: float = 0.99,
-    p: float = 0.1,
+    p: float | Literal["global"] = 0.1,
     counts: Sequence[int] | None = None,
     init: Init = "binary",
     score_init: Literal["normal", "uniform"] = "normal",
     score_scale: float = 0.01,
     by: By = "value",
-    attack: str | objectives.Objective = "pgd",
+    attack: str | Objective = "pgd",
     last_norm: bool = True,
     epochs: int = 400,
     batch_size: int = 256,
@@ -43,12 +44,13 @@ def prune(
 
     ``model`` is a name of ``models.create`` or a model that it made, whose own weights do not matter;
     ``data`` the training and the validation stream (``holdfast.data.open``). Each layer keeps the number of
-    weights that adaptive pruning says (``rates.adaptive_counts``), or ``counts``. A name is made with norms
-    without affine parameters and, with ``last_norm``, one on the logits. ``attack`` is an objective of
-    training: pgd, fgsm_rs, n_fgsm, trades, or cross_entropy for none. ``out`` receives the checkpoint from
-    which a killed search resumes, its history, and ``best.safetensors`` (``Subnetwork.load``); ``training``
-    is passed on to ``training.fit``. The result has the last scores and is in eval mode. Warns about layers
-    that no norm follows: their scale is then that of the random weights.
+    weights that adaptive pruning says (``rates.adaptive_counts``), or ``counts``; with ``p="global"`` all
+    together keep those with the largest scores, at least one a layer. A name is made with norms without
+    affine parameters and, with ``last_norm``, one on the logits. ``attack`` is an objective of training: pgd,
+    fgsm_rs, n_fgsm, trades, or cross_entropy for none. ``out`` receives the checkpoint from which a killed
+    search resumes, its history, and ``best.safetensors`` (``Subnetwork.load``); ``training`` is passed on to
+    ``training.fit``. The result has the last scores and is in eval mode. Warns about layers that no norm
+    follows: their scale is then that of the random weights.
 
     Raises UsageError for a prune rate outside [0, 1), p < 0, counts that do not fit, or a radius in the wrong
     unit, and what ``training.fit`` raises.
@@ -56,8 +58,12 @@ def prune(
     train, val = data
     config = network_config(model, train.info, norm="batch_no_affine", last_norm=last_norm, whose="prune")
     sizes = [layer.weight.numel() for layer in prunable(models.create(**config.arguments())).values()]
-    kept = adaptive_counts(sizes, prune_rate, p) if counts is None else list(counts)
-    found = Subnetwork(config, Recipe(seed, kept, init, score_init, score_scale, by))
+    if not isinstance(p, int | float) and p != "global":
+        raise UsageError("p", expected="a number >= 0, or global", got=p)
+    shared = p == "global" and counts is None
+    if counts is None:
+        counts = adaptive_counts(sizes, prune_rate, 1.0 if shared else float(p))
+    found = Subnetwork(config, Recipe(seed, list(counts), init, score_init, score_scale, by, shared))
     for name in without_norm(found.model):
         warnings.warn(
             f"no normalisation follows layer {name}: its outputs have the scale of random weights",

@@ -24,7 +24,7 @@ def adaptive_counts(sizes: Sequence[int], prune_rate: float, p: float, *, least:
     to the first. Raises UsageError for a rate outside [0, 1), p < 0, empty layers, or too few weights to give
     ``least`` to every layer.
     """
-    total = _total(sizes, prune_rate, least)
+    total = kept_in_all(sizes, prune_rate, least)
     if not (isfinite(p) and p >= 0):
         raise UsageError("p", expected="a finite number >= 0", got=p)
     # Scaled by the largest size, so that no power overflows.
@@ -58,7 +58,8 @@ def log10_paths(counts: Sequence[int]) -> float:
     return sum(log(m) for m in counts) / log(10)
 
 
-def _total(sizes: Sequence[int], prune_rate: float, least: int) -> int:
+def kept_in_all(sizes: Sequence[int], prune_rate: float, least: int = 1) -> int:
+    """round((1 - ``prune_rate``) Σ sizes), if that gives ``least`` to every layer. Raises UsageError."""
     if not sizes or min(sizes) < 1:
         raise UsageError("sizes of layers", expected="at least one, each >= 1", got=list(sizes))
     if not 0 <= prune_rate < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod, sqrt
 from pathlib import Path
@@ -22,6 +22,7 @@ from holdfast.core.paths import write_bytes
 from holdfast.core.seeding import derive
 from holdfast.models import ModelConfig
 from holdfast.models.state import load_strictly
+from holdfast.subnet.global_rate import GlobalRate
 from holdfast.subnet.layers import Masked, masked, masked_layers, prunable, replace
 from holdfast.subnet.packed import Packed, PackedLayer, as_stored, stats_of
 from holdfast.subnet.rates import check_counts
@@ -39,7 +40,8 @@ class Recipe:
     """What makes the random network and its first scores.
 
     Scores are drawn from N(0, ``score_scale``²), or uniformly from ± ``score_scale`` if ``score_init`` is
-    ``uniform``. ``by`` is what they are ranked by. ``counts`` are the weights that each layer keeps.
+    ``uniform``. ``by`` is what they are ranked by. ``counts`` are the weights that each layer keeps; with
+    ``shared`` only their sum counts, and layers compete for it by their scores.
     """
 
     seed: int
@@ -48,6 +50,7 @@ class Recipe:
     score_init: Literal["normal", "uniform"] = "normal"
     score_scale: float = 0.01
     by: By = "value"
+    shared: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("init", Init), ("by", By)):
@@ -97,6 +100,10 @@ class Subnetwork:
             new = masked(layer)
             new.start(recipe.weight(name, shape), recipe.scores(name, shape), kept, recipe.by)
             replace(self.model, name, new)
+        self._share: Callable[..., None] | None = None
+        if recipe.shared:
+            self._share = GlobalRate(self.model, sum(recipe.counts), recipe.by)
+            self.model.register_forward_pre_hook(self._share)
 
     @property
     def config(self) -> ModelConfig:
@@ -106,7 +113,9 @@ class Subnetwork:
 
     @property
     def layers(self) -> dict[str, Masked]:
-        """The masked layers by name."""
+        """The masked layers by name, each keeping its number of weights."""
+        if self._share is not None:
+            self._share()
         return masked_layers(self.model)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -13,14 +13,18 @@ from holdfast import models
 from holdfast.core.errors import UnknownNameError, UsageError
 from holdfast.core.seeding import derive
 from holdfast.subnet.baselines.at import adversarial_training
+from holdfast.subnet.baselines.atmc import atmc
 from holdfast.subnet.baselines.constraints import plain
 from holdfast.subnet.baselines.hydra import hydra
 from holdfast.subnet.baselines.stages import Task, Weights
 from holdfast.subnet.networks import network_config
 from holdfast.training import Objective, objectives
 
-METHODS: dict[str, Callable[[nn.Module, Task], None]] = {"at": adversarial_training, "hydra": hydra}
-LEARNING_RATES: dict[str, float] = {"float": 0.1, "binary": 1e-4}
+METHODS: dict[str, Callable[[nn.Module, Task], None]] = {
+    "at": adversarial_training,
+    "atmc": atmc,
+    "hydra": hydra,
+}
 
 
 def train(
@@ -48,17 +52,18 @@ def train(
     of ``models.create``, made with its family's norms and, with ``last_norm``, one on the logits; or a model
     whose configuration is taken, not its weights, which are drawn from ``seed``. ``data`` are the training
     and the validation stream. ``epochs`` are those of all stages, divided as ``split`` says. ``weights`` are
-    ``float``, which learn by SGD with rate ``lr`` (0.1), or ``binary``, whose latent ones learn by Adam
-    (1e-4); those of a layer are ± one number each. ``prune_rate`` and ``p`` are as in ``prune``; ATMC also
-    takes ``p="global"``. Norms and biases are trained as the architecture has them. ``out`` receives a folder
-    a stage, from which a killed run goes on; ``training`` is passed on to ``training.fit``.
+    ``float``, which learn by SGD with rate ``lr`` (0.1), or ``binary``: those of a layer are ± one number.
+    BinaryConnect's latent weights learn by Adam (1e-4), ATMC's by SGD. ``prune_rate`` and ``p`` are as in
+    ``prune``; only ATMC takes ``p="global"``. Norms and biases are trained as the architecture has them.
+    ``out`` receives a folder a stage, from which a killed run goes on; ``training`` is passed on to
+    ``training.fit``.
 
     The result is a plain model of ``models.create`` on the CPU and in eval mode, with the weights in effect:
     exact zeros where it is pruned. Raises UsageError, and what ``training.fit`` raises.
     """
     if method not in METHODS:
         raise UnknownNameError("baseline", method, METHODS)
-    if weights not in LEARNING_RATES:
+    if weights not in get_args(Weights):
         raise UsageError("weights", expected="float or binary", got=weights)
     config = network_config(model, data[0].info, norm=None, last_norm=last_norm, whose="baseline")
     with torch.random.fork_rng(devices=[]):
@@ -66,7 +71,8 @@ def train(
         network = models.create(**config.arguments())
     if isinstance(attack, str):
         attack = objectives.create(attack, info=data[0].info)
-    rate = LEARNING_RATES[weights] if lr is None else lr
+    by_adam = weights == "binary" and method != "atmc"
+    rate = lr if lr is not None else 1e-4 if by_adam else 0.1
     task = Task(
         data=data,
         attack=attack,
