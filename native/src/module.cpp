@@ -105,6 +105,16 @@ class Core {
         program.run(sparse_, at<float>(arena), tensors);
     }
 
+    std::vector<double> sparse_time(const SparseProgram& program, std::uintptr_t arena,
+                                    const std::vector<std::uintptr_t>& given) const {
+        std::vector<const float*> tensors;
+        for (std::uintptr_t address : given) tensors.push_back(at<const float>(address));
+        std::vector<double> seconds(program.steps.size());
+        nb::gil_scoped_release release;
+        program.run(sparse_, at<float>(arena), tensors, seconds.data());
+        return seconds;
+    }
+
   private:
     std::string isa_;
     const Kernels& kernels_;
@@ -199,6 +209,7 @@ NB_MODULE(_native, m) {
         .def("after_layer", &Core::after_layer)
         .def("carry_sum", &Core::carry_sum)
         .def("sparse_run", &Core::sparse_run)
+        .def("sparse_time", &Core::sparse_time)
         .def("finish_layer", &Core::finish_layer, nb::arg("plan"), nb::arg("out"), nb::arg("pooled"),
              nb::arg("residual"), nb::arg("input"), nb::arg("residual_carry"), nb::arg("output"), nb::arg("check"),
              nb::arg("violated"), nb::arg("source") = 0);

@@ -1,5 +1,6 @@
 #include "sparse.hpp"
 
+#include <chrono>
 #include <cstring>
 
 #include "share.hpp"
@@ -68,12 +69,17 @@ void sums(const SparseKernels& kernels, const SparseSums& s, float* arena) {
 
 }  // namespace
 
-void SparseProgram::run(const SparseKernels& kernels, float* arena, const std::vector<const float*>& given) const {
-    for (const SparseStep& step : steps)
+void SparseProgram::run(const SparseKernels& kernels, float* arena, const std::vector<const float*>& given,
+                        double* seconds) const {
+    using Clock = std::chrono::steady_clock;
+    for (const SparseStep& step : steps) {
+        const Clock::time_point begin = seconds ? Clock::now() : Clock::time_point();
         if (const auto* c = std::get_if<SparseCopy>(&step))
             copy(*c, (c->slot < 0 ? arena : given[c->slot]) + c->from, arena + c->to);
         else
             sums(kernels, std::get<SparseSums>(step), arena);
+        if (seconds) *seconds++ = std::chrono::duration<double>(Clock::now() - begin).count();
+    }
 }
 
 }  // namespace holdfast

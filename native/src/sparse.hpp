@@ -32,7 +32,9 @@ using SparseStep = std::variant<SparseCopy, SparseSums>;
 struct SparseProgram {
     std::vector<SparseStep> steps;
 
-    void run(const SparseKernels&, float* arena, const std::vector<const float*>& given) const;
+    // `seconds`, if not null, receives the time of each step.
+    void run(const SparseKernels&, float* arena, const std::vector<const float*>& given,
+             double* seconds = nullptr) const;
 };
 
 constexpr Index SPARSE_PIXEL = 16;  // images of which a pixel is one unit where the batch lies in the lanes

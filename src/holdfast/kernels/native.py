@@ -89,6 +89,12 @@ class Kernels:
         """Sum a layer's input and make Co5, all in addresses; see native/src/detect.hpp."""
         self.after_layer = self._core.after_layer
         """Compare its output: a Verdict's numbers, the threshold, whether the input is as it was summed."""
+        self.sparse_program = core.SparseProgram
+        """An empty list of steps for ``sparse_run``; see native/src/sparse.hpp."""
+        self.sparse_run = self._core.sparse_run
+        """Run such a program on the arena at an address, and the addresses of the tensors that it reads."""
+        self.sparse_time = self._core.sparse_time
+        """The same; returns the seconds that each step took."""
 
     def batch_sum(self, x: Tensor, weighted: bool = False) -> tuple[Tensor, BatchStats]:
         """See ``reference.batch_sum``; x float32."""

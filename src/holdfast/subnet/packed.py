@@ -41,6 +41,7 @@ from holdfast.models import ModelConfig
 from holdfast.subnet import golomb
 from holdfast.subnet.layers import prunable
 from holdfast.subnet.signs import sign_bits
+from holdfast.subnet.sparse import Compiled
 
 HEADER = "holdfast.packed/1"
 _REMEDY = "fetch the file again, or pack the network again"
@@ -144,6 +145,15 @@ class Packed:
         state = {name: value.reshape(own[name].shape) for name, value in self.stats.items()}
         model.load_state_dict(state, strict=False)
         return model.eval()
+
+    def compile(self, threads: int = 1, plan: Path | str | None = None) -> Compiled:
+        """The network as a callable that runs fast on a CPU; see ``sparse.Compiled``.
+
+        Float32 (N, C, H, W) of any N to logits (N, classes). ``plan`` is a file that keeps what was measured;
+        it is made if it is not there.
+        """
+        size = self.config.size
+        return Compiled(self.to_module(), (self.config.in_channels, size, size), threads, plan)
 
 
 def load_packed(path: Path | str) -> Packed:

@@ -60,8 +60,8 @@ class FusedLayer:
         self.window = window
         (top, _), (left, _) = window.padding or ((0, 0), (0, 0))
         self._flat = FlatWindow(
-            window.stride or (1, 1),  # type: ignore[arg-type]
-            window.dilation or (1, 1),  # type: ignore[arg-type]
+            window.stride or (1, 1),
+            window.dilation or (1, 1),
             (left, left, top, top),
         )
         self._plans: dict[torch.Size, Plan] = {}
