@@ -14,7 +14,6 @@ from holdfast import data
 from holdfast.core.errors import UsageError
 from holdfast.subnet import Subnetwork, load_packed, prune
 from holdfast.subnet.global_rate import global_counts
-from holdfast.subnet.scores import Selector
 
 
 @settings(max_examples=60)
@@ -32,12 +31,10 @@ def test_every_layer_has_one_and_the_rest_are_the_largest(
     assert not kept or not left or min(kept) >= max(left)
 
 
-def test_by_magnitude_and_again() -> None:
+def test_by_magnitude() -> None:
     scores = [torch.tensor([-5.0, 1.0, 1.0]), torch.tensor([2.0, 0.1, -3.0])]
     assert global_counts(scores, 3) == [2, 1]
-    selector = Selector("magnitude")
-    assert global_counts(scores, 3, selector) == [1, 2]
-    assert global_counts(scores, 3, selector) == [1, 2]
+    assert global_counts(scores, 3, "magnitude") == [1, 2]
     with pytest.raises(UsageError, match="2 to 6"):
         global_counts(scores, 1)
 

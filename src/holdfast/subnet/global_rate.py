@@ -10,23 +10,21 @@ from torch import Tensor, nn
 
 from holdfast.core.errors import UsageError
 from holdfast.subnet.layers import masked_layers
-from holdfast.subnet.scores import By, Selector, ranked
+from holdfast.subnet.scores import By, ranked, top_mask
 
 
-def global_counts(scores: Sequence[Tensor], total: int, selector: Selector | None = None) -> list[int]:
+def global_counts(scores: Sequence[Tensor], total: int, by: By = "value") -> list[int]:
     """How many of the ``total`` largest of all ``scores`` each layer has; at least 1, be it a lower one.
 
-    ``selector`` says what is ranked, and is the faster the less scores have changed since it was last asked.
     Raises UsageError for a total that does not give every layer one weight, or more than there are.
     """
-    selector = Selector() if selector is None else selector
     sizes = [each.numel() for each in scores]
     if not len(sizes) <= total <= sum(sizes):
         raise UsageError("weights to keep", expected=f"{len(sizes)} to {sum(sizes)}", got=total)
-    ranks = [ranked(each, selector.by) for each in scores]
+    ranks = [ranked(each, by).reshape(-1) for each in scores]
     for each in ranks:
         each[each.argmax()] = torch.inf
-    mask = selector.mask(torch.cat(ranks), total)
+    mask = top_mask(torch.cat(ranks), total)
     return [int(part.sum()) for part in torch.split(mask, sizes)]
 
 
@@ -36,7 +34,7 @@ class GlobalRate:
     def __init__(self, model: nn.Module, total: int, by: By) -> None:
         self.layers = list(masked_layers(model).values())
         self.total = total
-        self.selector = Selector(by)
+        self.by = by
         self.seen: object = None
 
     def __call__(self, *_: Any) -> None:
@@ -45,7 +43,7 @@ class GlobalRate:
         if state == self.seen:
             return
         with torch.inference_mode(False), torch.no_grad():
-            counts = global_counts([layer.scores for layer in self.layers], self.total, self.selector)
+            counts = global_counts([layer.scores for layer in self.layers], self.total, self.by)
         for layer, kept in zip(self.layers, counts, strict=True):
             layer.kept = kept
         self.seen = state

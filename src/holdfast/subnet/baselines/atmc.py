@@ -4,7 +4,7 @@ The attacked loss is minimised over weights θ with a limited number of non-zero
 step, and for binary weights with θ = z, z ∈ ± one number a layer, by the alternating direction method of
 multipliers: the loss gets ρ/2 ‖θ - z + u‖²; every few steps z becomes the nearest binary weights to θ + u,
 and u grows by θ - z. In the end the weights are θ, or the nearest binary ones to θ. The paper's low-rank
-factors are left out; and beyond the paper, the statistics of the norms are measured anew under binary weights.
+factors are left out; beyond it, the statistics of the norms are measured anew under binary weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from holdfast.subnet.baselines.stages import Task
 from holdfast.subnet.global_rate import global_counts
 from holdfast.subnet.layers import prunable
 from holdfast.subnet.rates import kept_in_all
-from holdfast.subnet.scores import Selector
+from holdfast.subnet.scores import top_mask
 
 SPLIT = (1, 1)
 """Epochs of pretraining at full precision, and of training under the constraints."""
@@ -69,8 +69,6 @@ class Sparse:
     def __init__(self, layers: Sequence[nn.Module], total: int, counts: Sequence[int] | None) -> None:
         self.weights = [trained_weight(layer) for layer in layers]
         self.total, self.counts = total, counts
-        self.selectors = [Selector("magnitude") for _ in layers]
-        self.over_all = Selector("magnitude")
         self.masks: list[Tensor] = []
         self.seen: object = None
         self.frozen = False
@@ -80,9 +78,9 @@ class Sparse:
         if self.frozen or self.seen == self._state():
             return
         with torch.inference_mode(False), torch.no_grad():
-            counts = self.counts or global_counts(self.weights, self.total, self.over_all)
-            chosen = zip(self.selectors, self.weights, counts, strict=True)
-            self.masks = [selector.mask(weight, kept) for selector, weight, kept in chosen]
+            counts = self.counts or global_counts(self.weights, self.total, "magnitude")
+            chosen = zip(self.weights, counts, strict=True)
+            self.masks = [top_mask(weight, kept, "magnitude") for weight, kept in chosen]
             for weight, mask in zip(self.weights, self.masks, strict=True):
                 weight.masked_fill_(~mask, 0)
         self.seen = self._state()

@@ -18,7 +18,7 @@ from holdfast import models
 from holdfast.models import ModelConfig
 from holdfast.models.state import load_strictly
 from holdfast.subnet.layers import prunable
-from holdfast.subnet.scores import Selector
+from holdfast.subnet.scores import top_mask
 
 
 class Signs(nn.Module):
@@ -51,7 +51,6 @@ class Chosen(nn.Module):
         super().__init__()
         self.scores = nn.Parameter(scores)
         self.kept = kept
-        self._selector = Selector()
         self._made: tuple[object, Tensor] | None = None
 
     @property
@@ -60,7 +59,7 @@ class Chosen(nn.Module):
         state = (self.scores.data_ptr(), self.scores._version)
         if self._made is None or self._made[0] != state:
             with torch.inference_mode(False), torch.no_grad():
-                self._made = state, self._selector.mask(self.scores, self.kept)
+                self._made = state, top_mask(self.scores, self.kept)
         return self._made[1]
 
     def forward(self, weight: Tensor) -> Tensor:
