@@ -78,6 +78,11 @@ def logits(program: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(np.frombuffer(done.stdout, dtype=np.float32).copy()).view(len(images), -1)
 
 
+def allowed(expected: Tensor) -> Tensor:
+    """The largest difference (N,) from logits (N, classes) that the export promises."""
+    return 1e-4 * expected.abs().amax(1).clamp(min=1)
+
+
 def run(*command: str | Path) -> str:
     """Output of a command that must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
