@@ -81,9 +81,8 @@ def capacity(rows: Sequence[Row]) -> str:
     series = list(dict.fromkeys(row["series"] for row in rows))
     base = alt.Chart(alt.Data(values=list(rows)), width=520, height=260)
     title = "accuracy (%)"
-    x = alt.X(
-        "weights:Q", title="weights", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=6)
-    )
+    axis = alt.Axis(format="~s", tickCount=6, grid=False)
+    x = alt.X("weights:Q", title="weights", scale=alt.Scale(type="log"), axis=axis)
     colour = alt.Color(
         "series:N",
         scale=alt.Scale(domain=series, range=list(PALETTE[: len(series)])),
@@ -91,7 +90,7 @@ def capacity(rows: Sequence[Row]) -> str:
     )
     shape = alt.Shape("series:N", scale=alt.Scale(domain=series), title=None)
     y = alt.Y("value:Q", title=title, scale=alt.Scale(domain=[0, 100]))
-    spans = base.mark_rule(opacity=0.5).encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=colour)
+    spans = base.mark_rule().encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=colour)
     lines = base.mark_line().encode(x=x, y=y, color=colour)
     points = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour, shape=shape)
     return svg(spans + lines + points)

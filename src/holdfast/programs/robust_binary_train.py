@@ -31,18 +31,19 @@ def measured(cell: Training, folder: Path) -> list[Record] | None:
 def train_and_judge(cell: Training, folder: Path, threads: int | None = 1) -> list[Record]:
     """Records ``clean_accuracy`` and ``robust_accuracy`` of ``cell``, on its test images.
 
-    What a search has found is packed first, and the packed network is judged. ``folder`` receives the records
-    and the packed network; a training that was killed goes on from its checkpoint there. ``threads`` of
-    PyTorch, None: as they are.
+    What a search has found is packed first: the packed network is attacked, and the attacks are replayed on
+    its compiled form (``replayed_robust_accuracy``). ``folder`` receives the records and the packed network;
+    a training that was killed goes on from its checkpoint there. ``threads`` of PyTorch, None: as they are.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     train, val = (data.open(cell.data, split=split, limit=cell.limit) for split in ("train", "val"))
     test = data.open(cell.data, split="test", limit=cell.test_limit)
     labels = {**described(cell), "training_images": train.info.n, "test_images": test.info.n}
+    replay = None
     if cell.method == "search":
         packed = _packed(cell, (train, val), folder)
-        model = packed.to_module()
+        model, replay = packed.to_module(), packed.compile()
         labels |= {"kept": packed.kept, "file_bytes": packed.nbytes}
     else:
         model = _baseline(cell, (train, val), folder)
@@ -58,6 +59,7 @@ def train_and_judge(cell: Training, folder: Path, threads: int | None = 1) -> li
         attack,
         out=folder / "images",
         seed=cell.seed,
+        replay=replay,
         labels=labels,
     )
     found = [record for record in found if record.metric.endswith("_accuracy")]
