@@ -42,7 +42,7 @@ class ImageLines:
             return
         path = self.out / IMAGES
         settings = {"schema": SCHEMA, **settings, "keep": self.keep}
-        settle(self.out / SETTINGS, settings, "evaluation", path)
+        settle(self.out / SETTINGS, settings, "robustness evaluation", path)
         if path.exists():
             self._lines = {line["index"]: line for line in jsonl.read(path)}
         counts = Counter(line["batch"] for line in self._lines.values())
@@ -64,14 +64,20 @@ class ImageLines:
             self._appender.append(*lines)
         self._lines |= {line["index"]: line for line in lines}
 
-    def close(self) -> list[Line]:
+    def finish(self) -> list[Line]:
         """All lines in the order of the images; the file is put into that order too."""
         lines = [self._lines[index] for index in sorted(self._lines)]
-        if self.out is not None and self._appender is not None:
-            self._appender.close()
+        self.close()
+        if self.out is not None:
             text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
             write_text(self.out / IMAGES, text)
         return lines
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._appender is not None:
+            self._appender.close()
+            self._appender = None
 
 
 def accuracy_records(

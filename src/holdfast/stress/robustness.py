@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -75,8 +76,8 @@ def evaluate_robustness(
     if not stream.info.n:
         raise DataError("robustness", expected="at least one image", got="none")
     batches = -(-stream.info.n // batch_size)
-    with laboratory(model, stream, batch_size=batch_size, seed=seed) as lab:
-        store = ImageLines(out, stream.info.n, batch_size, keep)
+    kept = ImageLines(out, stream.info.n, batch_size, keep)
+    with laboratory(model, stream, batch_size=batch_size, seed=seed) as lab, closing(kept) as store:
         store.settle(
             {
                 "seed": seed,
@@ -97,18 +98,18 @@ def evaluate_robustness(
             found = _shared(setup, executor, todo)
         with progress("attack", stream.info.n, "images") as advance:
             advance(stream.info.n - sum(store.size(number) for number in todo))
-            for number, (lines, inputs) in found:
+            for number, (batch, inputs) in found:
                 if replay is not None:
-                    _replay(replay, lines, inputs)
-                store.add(number, lines, inputs)
-                advance(len(lines))
-        classes = lab.clean(0).output
-        names = [name for name, _ in _stages(attack, _classes(classes))]
+                    _replay(replay, batch, inputs)
+                store.add(number, batch, inputs)
+                advance(len(batch))
+        lines = store.finish()
+        names = [name for name, _ in _stages(attack, _classes(lab.clean(0).output))]
     told: dict[str, Label] = {"attack": attack.name, **getattr(attack, "labels", {})}
     if "attacks" in told:
         told["attacks"] = "+".join(names)
     told |= labels or {}
-    return accuracy_records(store.close(), told, names, seed=seed, simulated=bool(stream.info.simulated))
+    return accuracy_records(lines, told, names, seed=seed, simulated=bool(stream.info.simulated))
 
 
 def attacked_batch(lab: Laboratory, attack: Stressor, number: int) -> Found:
