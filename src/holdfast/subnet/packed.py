@@ -4,7 +4,7 @@ The file is in the safetensors format. Its one header entry ``holdfast.packed/1`
 
     config   arguments of models.create
     seed     of the signs (subnet/signs.py), or null where the signs are in the file
-    layers   [{name, shape, kept, rice, bytes, scale}] in order: rice is the parameter of the layer's
+    layers   [[name, shape, kept, rice, bytes, scale]] in order: rice is the parameter of the layer's
              Golomb-Rice code (subnet/golomb.py), bytes its length, scale what its signs are times
     stats    [[name, length]] in order, entries of the model's state other than those weights
     meta     what the user gave
@@ -91,14 +91,7 @@ class Packed:
             "config": self.config.to_json(),
             "seed": self.seed,
             "layers": [
-                {
-                    "name": layer.name,
-                    "shape": list(layer.mask.shape),
-                    "kept": layer.kept,
-                    "rice": rice,
-                    "bytes": len(code),
-                    "scale": layer.scale,
-                }
+                [layer.name, list(layer.mask.shape), layer.kept, rice, len(code), layer.scale]
                 for layer, (code, rice) in zip(self.layers, codes, strict=True)
             ],
             "stats": [[name, value.numel()] for name, value in self.stats.items()],
@@ -218,17 +211,16 @@ def _variance(name: str) -> bool:
 
 def _unpacked(header: dict[str, Any], tensors: dict[str, NDArray[Any]], source: str) -> Packed:
     masks, seed = tensors["masks"].tobytes(), header["seed"]
-    count = sum(int(each["kept"]) for each in header["layers"])
+    count = sum(int(kept) for _, _, kept, *_ in header["layers"])
     explicit = None
     if seed is None:
         explicit = np.unpackbits(tensors["signs"], count=count, bitorder="little").astype(np.bool_)
     layers, at, before = [], 0, 0
-    for each in header["layers"]:
-        name, shape, kept = str(each["name"]), tuple(each["shape"]), int(each["kept"])
+    for name, shape, kept, rice, length, scale in header["layers"]:
         size = int(np.prod(shape, dtype=np.int64))
-        mask, used = golomb.decode(masks[at : at + int(each["bytes"])], size, kept, int(each["rice"]))
+        mask, used = golomb.decode(masks[at : at + int(length)], size, int(kept), int(rice))
         signs = sign_bits(seed, name, size)[mask] if explicit is None else explicit[before : before + kept]
-        layers.append(PackedLayer(name, mask.reshape(shape), signs, float(each["scale"])))
+        layers.append(PackedLayer(str(name), mask.reshape(shape), signs, float(scale)))
         at, before = at + used, before + kept
     stats, at = {}, 0
     for name, length in header["stats"]:
