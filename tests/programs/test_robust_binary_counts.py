@@ -73,28 +73,54 @@ def test_channels_that_are_empty_on_both_sides(network):
     assert found == {"dead_outputs": 2, "dead_inputs": 2, "dead_in_both": 1, "dead_in_both_ratio": 6 / 4}
 
 
+def test_the_ratio_is_over_all_pairs(network):
+    # The second layer leaves its channel 0 empty, and the third does not read it.
+    last = np.ones((4, 5, 3, 3), dtype=bool)
+    last[:, 0] = False
+    network.layers[1].mask[0] = False
+    network.layers[2] = layer("c.conv", last)
+    ratio = [r.value for r in dead_channels(network, {}, 0)][-1]
+    assert ratio == pytest.approx((1 + 1) / (2 * 2 / 6 + 1 * 1 / 5))
+
+
+def names(pairs):
+    return [tuple(each.name for each in pair) for pair in pairs]
+
+
 def test_layers_of_one_block_come_first(network):
     conv = np.ones((6, 6, 3, 3), dtype=bool)
     network.layers[2:] = [layer("c.conv1", conv[:, :5]), layer("c.conv2", conv)]
-    assert [each.name for each in mask_figures.consecutive(network)] == ["c.conv1", "c.conv2"]
+    assert names(mask_figures.consecutive(network)) == [("c.conv1", "c.conv2")]
     network.layers = network.layers[:1]
     with pytest.raises(UsageError, match="consecutive"):
         mask_figures.consecutive(network)
+
+
+def test_the_pair_that_is_drawn_shares_an_empty_channel(network):
+    network.layers[2:] = [layer("c.conv", np.ones((4, 5, 3, 3), dtype=bool))]
+    assert names([mask_figures.to_draw(network)]) == [("a.conv", "b.conv")]
+    network.layers[1].mask[:] = True
+    assert names([mask_figures.to_draw(network)]) == [("b.conv", "c.conv")]
+
+
+def orange_boxes(mask, axis):
+    """Runs of empty channels: neighbours share a box."""
+    empty = ~mask_figures.alive(mask, axis)
+    return int((empty & ~np.concatenate([[False], empty[:-1]])).sum())
 
 
 def boxes(picture, colour):
     return picture.count(f'fill="{colour}"')
 
 
-def test_a_picture_has_a_box_for_each_kept_weight_and_each_empty_channel(network):
+def test_a_picture_has_a_box_for_each_kept_weight_and_each_run_of_empty_channels(network):
     before, after = (each.mask for each in network.layers[:2])
     blue, orange = mask_figures.BLUE, mask_figures.ORANGE
     picture = mask_figures.layer(before)
-    assert boxes(picture, orange) == 2
+    assert boxes(picture, orange) == orange_boxes(before, 0) == 2
     # The bar on top is one box: every input channel is alive.
     assert boxes(picture, blue) == before.sum() + 1
     picture = mask_figures.pair(before, after)
-    dead = 2 + 2 + int((~mask_figures.alive(after, 0)).sum())
-    assert boxes(picture, orange) == dead
+    assert boxes(picture, orange) == 2 + 1 + orange_boxes(after, 0)
     # Bars: channels 0, 2-3, 5 on the left; 0, 3-5 on the right.
     assert boxes(picture, blue) == before.sum() + after.sum() + 3 + 2

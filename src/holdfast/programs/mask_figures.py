@@ -21,17 +21,33 @@ LARGEST = 460
 """Longest side of a picture in pixels of the page."""
 
 
-def consecutive(packed: Packed) -> tuple[PackedLayer, PackedLayer]:
-    """Two convolutions of which the second reads what the first computes: those with most empty channels.
+Pair = tuple["PackedLayer", "PackedLayer"]
+"""Two convolutions, of which the second reads what the first computes."""
 
-    In a residual network both are of one block. Raises UsageError where there are none.
+
+def consecutive(packed: Packed) -> list[Pair]:
+    """The consecutive convolutions of ``packed``, in a residual network those of one block.
+
+    Raises UsageError where there are none.
     """
     convolutions = [layer for layer in packed.layers if layer.mask.ndim == 4 and layer.mask.shape[2] > 1]
     pairs = [(a, b) for a, b in pairwise(convolutions) if len(a.mask) == b.mask.shape[1]]
     inside = [(a, b) for a, b in pairs if a.name.rpartition(".")[0] == b.name.rpartition(".")[0]]
     if not pairs:
         raise UsageError("masks", expected="two consecutive convolutions", got=packed.config.name)
-    return max(inside or pairs, key=lambda pair: int((~alive(pair[0].mask, 0)).sum()))
+    return inside or pairs
+
+
+def to_draw(packed: Packed) -> Pair:
+    """The first consecutive convolutions with a channel that is empty on both sides, else the last ones."""
+    pairs = consecutive(packed)
+    return next((pair for pair in pairs if empty_on_both_sides(pair).any()), pairs[-1])
+
+
+def empty_on_both_sides(pair: Pair) -> NDArray[np.bool_]:
+    """Of the channels between two layers those that the first leaves empty and the second does not read."""
+    before, after = pair
+    return ~alive(before.mask, 0) & ~alive(after.mask, 1)
 
 
 def alive(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
@@ -87,9 +103,8 @@ def _picture(alt: Any, mask: NDArray[np.bool_], side: float, *, y_title: str | N
         "title": y_title,
         "axis": alt.Axis(grid=False, tickCount=6, format="d") if y_title else None,
     }
-    bands = [{"x": 0, "x2": c, "y": i, "y2": i + 1} for i in np.flatnonzero(~alive(mask, 0)).tolist()] + [
-        {"x": j, "x2": j + 1, "y": 0, "y2": m} for j in np.flatnonzero(~alive(mask, 1)).tolist()
-    ]
+    bands = [{"x": 0, "x2": c, "y": a, "y2": b} for a, b in _runs(~alive(mask, 0))]
+    bands += [{"x": a, "x2": b, "y": 0, "y2": m} for a, b in _runs(~alive(mask, 1))]
     kept = [
         {"x": j + v / kw, "x2": j + (v + 1) / kw, "y": i + u / kh, "y2": i + (u + 1) / kh}
         for i, j, u, v in np.argwhere(mask).tolist()
@@ -105,9 +120,7 @@ def _picture(alt: Any, mask: NDArray[np.bool_], side: float, *, y_title: str | N
 
 def _bar(alt: Any, kept: NDArray[np.bool_], length: float, *, along: Literal["x", "y"]) -> Any:
     """A strip that is blue where channels are alive, white elsewhere."""
-    # Neighbours in one box: seams between boxes would look like channels.
-    edges = np.flatnonzero(np.diff(kept.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-    data = alt.Data(values=[{"a": a, "b": b} for a, b in edges.tolist()])
+    data = alt.Data(values=[{"a": a, "b": b} for a, b in _runs(kept)])
     scale = alt.Scale(domain=[0, len(kept)], nice=False, reverse=along == "y")
     if along == "x":
         size = {"width": length, "height": 10}
@@ -117,3 +130,9 @@ def _bar(alt: Any, kept: NDArray[np.bool_], length: float, *, along: Literal["x"
         where = {"y": alt.Y("a:Q", scale=scale, axis=None), "y2": "b:Q"}
     bar = alt.Chart(data, **size).mark_rect(color=BLUE, strokeWidth=0).encode(**where)
     return bar.properties(view=alt.ViewConfig(stroke="#444"))
+
+
+def _runs(flags: NDArray[np.bool_]) -> list[list[int]]:
+    """Where (first, last + 1) neighbours are set. One box for all: seams would look like channels."""
+    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
+    return [[int(a), int(b)] for a, b in edges.reshape(-1, 2)]

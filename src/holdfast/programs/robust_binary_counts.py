@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from holdfast import models
 from holdfast.core.result import Label, Record
+from holdfast.programs.mask_figures import alive, consecutive, empty_on_both_sides
 from holdfast.subnet.layers import prunable
 from holdfast.subnet.rates import adaptive_counts, log10_masks, log10_paths
 
@@ -65,21 +66,26 @@ def cost() -> Iterator[Record]:
 
 
 def dead_channels(packed: Packed, labels: dict[str, Label], seed: int) -> Iterator[Record]:
-    """Of the consecutive layers of ``packed``: channels that one of them leaves empty, and both."""
-    from holdfast.programs.mask_figures import alive, consecutive
+    """Of the channels between consecutive layers: how many are empty before, not read after, and both.
 
-    before, after = consecutive(packed)
-    out, into = ~alive(before.mask, 0), ~alive(after.mask, 1)
-    both, n = int((out & into).sum()), len(out)
-    told = {**labels, "layers": f"{before.name}, {after.name}", "channels": n}
-    for metric, value in (
-        ("dead_outputs", int(out.sum())),
-        ("dead_inputs", int(into.sum())),
-        ("dead_in_both", both),
-    ):
-        yield _record(metric, value, told, unit="channels", n=n, seed=seed)
-    if out.any() and into.any():
-        yield _record("dead_in_both_ratio", both * n / int(out.sum()) / int(into.sum()), told, n=n, seed=seed)
+    ``dead_in_both_ratio``: both, over all pairs of layers, of what chance alone would give.
+    """
+    both = chance = 0.0
+    for pair in consecutive(packed):
+        before, after = (layer.mask for layer in pair)
+        n = len(before)
+        found = {
+            "dead_outputs": int((~alive(before, 0)).sum()),
+            "dead_inputs": int((~alive(after, 1)).sum()),
+            "dead_in_both": int(empty_on_both_sides(pair).sum()),
+        }
+        both += found["dead_in_both"]
+        chance += found["dead_outputs"] * found["dead_inputs"] / n
+        told = {**labels, "layers": f"{pair[0].name}, {pair[1].name}"}
+        for metric, value in found.items():
+            yield _record(metric, value, told, unit="channels", n=n, seed=seed)
+    if chance:
+        yield _record("dead_in_both_ratio", both / chance, labels, seed=seed)
 
 
 def _model(name: str) -> nn.Module:

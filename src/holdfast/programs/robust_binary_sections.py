@@ -124,7 +124,7 @@ def _capacity(records: Sequence[Record]) -> Iterator[Figure]:
 def _masks(network: Path) -> Iterator[Figure]:
     from holdfast.subnet import load_packed
 
-    before, after = mask_figures.consecutive(load_packed(network))
+    before, after = mask_figures.to_draw(load_packed(network))
     yield {
         "title": f"Mask of {after.name}",
         "svg": mask_figures.layer(after.mask),
