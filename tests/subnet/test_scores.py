@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from holdfast.core.errors import UsageError
-from holdfast.subnet.scores import By, Selector, top_mask
+from holdfast.subnet.scores import By, top_mask
 
 # Few values, so that ties are the rule.
 SCORES = st.lists(
@@ -48,14 +48,18 @@ def test_nan_and_ties() -> None:
     assert top_mask(scores, 4).tolist() == [False, True, True, True, True]
 
 
-@pytest.mark.parametrize("step", [0.0, 1e-3, 1.0, 100.0])
-def test_a_selector_that_remembers_selects_the_same(step: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    scores, selector = torch.randn(3, 50, 20, generator=generator), Selector()
-    for _ in range(20):
-        for k in (30, 31, 1500):
-            assert torch.equal(selector.mask(scores, k), top_mask(scores, k))
-        scores = scores + step * torch.randn(scores.shape, generator=generator)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("by", ["value", "magnitude"])
+def test_neither_the_type_nor_the_order_in_memory_matters(dtype: torch.dtype, by: By) -> None:
+    scores = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
+    last = scores.to(memory_format=torch.channels_last)
+    for k in (1, 30, 200, 359):
+        expected = reference(scores, k, by)
+        assert torch.equal(top_mask(scores, k, by), expected)
+        assert torch.equal(top_mask(last, k, by), expected)
+        assert torch.equal(top_mask(scores[:, ::2], k // 2, by), reference(scores[:, ::2], k // 2, by))
+    if dtype is torch.float32:  # others have ties, whose order is that of the places
+        assert top_mask(last, 30, by).stride() == last.stride()
 
 
 @pytest.mark.parametrize("k", [-1, 5])

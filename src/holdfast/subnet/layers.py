@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from holdfast.core.errors import UsageError
-from holdfast.subnet.scores import By, Selector
+from holdfast.subnet.scores import By, top_mask
 
 if TYPE_CHECKING:
     _Base = nn.Module
@@ -47,7 +47,7 @@ class Masked(_Base):
         self.register_buffer("weight", weight.detach().clone(), persistent=False)
         self.scores = nn.Parameter(scores.detach().clone())
         self.kept = kept
-        self._selector = Selector(by)
+        self._by = by
         self._made: tuple[object, Tensor, Tensor] | None = None
 
     @property
@@ -68,7 +68,7 @@ class Masked(_Base):
         state = (scores.data_ptr(), scores._version, weight.data_ptr(), weight._version, self.kept)
         if self._made is None or self._made[0] != state:
             with torch.inference_mode(False), torch.no_grad():
-                mask = self._selector.mask(scores, self.kept)
+                mask = top_mask(scores, self.kept, self._by)
                 self._made = state, mask, torch.where(mask, weight, 0)
         return self._made[1], self._made[2]
 

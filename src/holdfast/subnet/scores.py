@@ -1,14 +1,16 @@
 """From scores to masks: the k largest, exactly k of them.
 
-A full sort of every layer at every step would cost more than the step of a small network. Here the k-th
-largest score is found by partial selection; a ``Selector`` moreover remembers it, since from one step to the
-next it hardly moves: one comparison with it leaves only a few scores near it to select from.
+A full sort of every layer at every step would cost more than the step of a small network. The k-th largest
+score is found by partial selection, once a step, in the order in which the scores lie in memory; one
+comparison with it makes the mask.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,15 +19,10 @@ from holdfast.core.errors import UsageError
 By = Literal["value", "magnitude"]
 """What is ranked: the score, as the paper says, or its absolute value, as the authors' code does."""
 
-_WINDOW = 16
-"""A remembered threshold helps while at most one score in this many lies near it."""
-
 
 def ranked(scores: Tensor, by: By = "value") -> Tensor:
-    """What ``scores`` are compared by, flat; NaN comes last."""
-    flat = scores.detach().reshape(-1)
-    flat = flat.abs() if by == "magnitude" else flat
-    return torch.nan_to_num(flat, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    """A copy of what ``scores`` are compared by, flat, in the order in which they lie; NaN comes last."""
+    return _in_memory_order(_without_nan(_compared(scores, by)))
 
 
 def top_mask(scores: Tensor, k: int, by: By = "value") -> Tensor:
@@ -33,46 +30,55 @@ def top_mask(scores: Tensor, k: int, by: By = "value") -> Tensor:
 
     Raises UsageError for k outside [0, number of scores].
     """
-    return Selector(by).mask(scores, k)
+    n = scores.numel()
+    if not 0 <= k <= n:
+        raise UsageError("weights to keep", expected=f"an integer in [0, {n}]", got=k)
+    if k in (0, n):
+        return torch.full_like(scores, k == n, dtype=torch.bool, requires_grad=False)
+    values = _compared(scores, by)
+    if values.device.type == "cpu":
+        mask = values >= _kth_largest(values, k)
+        if int(torch.count_nonzero(mask)) == k:  # else there are ties, or NaN among the largest
+            return mask
+    values = _without_nan(values)
+    threshold = _kth_largest(values, k)
+    larger, equal = values > threshold, (values == threshold).reshape(-1)
+    first = equal.cumsum(0) <= k - torch.count_nonzero(larger)
+    return larger | (equal & first).view(values.shape)
 
 
+@dataclass(frozen=True)
 class Selector:
-    """Makes the masks of one layer, step after step."""
+    """``top_mask`` by one of the two rankings."""
 
-    def __init__(self, by: By = "value") -> None:
-        self.by = by
-        self._near: tuple[float, float] | None = None
+    by: By = "value"
 
     def mask(self, scores: Tensor, k: int) -> Tensor:
         """As ``top_mask``."""
-        n = scores.numel()
-        if not 0 <= k <= n:
-            raise UsageError("weights to keep", expected=f"an integer in [0, {n}]", got=k)
-        if k in (0, n):
-            return torch.full(scores.shape, k == n, dtype=torch.bool, device=scores.device)
-        flat = ranked(scores, self.by)
-        value = self._near_threshold(flat, k)
-        if value is None:
-            value = torch.kthvalue(flat, n - k + 1).values
-        mask = flat > value
-        equal = (flat == value).nonzero()[:, 0]
-        mask[equal[: k - int(mask.sum())]] = True
-        self._remember(flat, float(value))
-        return mask.view(scores.shape)
+        return top_mask(scores, k, self.by)
 
-    def _near_threshold(self, flat: Tensor, k: int) -> Tensor | None:
-        """The k-th largest of ``flat`` if it lies in the window around the last one."""
-        if self._near is None:
-            return None
-        low, high = self._near
-        above = int((flat > high).sum())
-        near = flat[(flat >= low) & (flat <= high)]
-        if not 0 < k - above <= len(near):
-            return None
-        return torch.kthvalue(near, len(near) - (k - above) + 1).values
 
-    def _remember(self, flat: Tensor, value: float) -> None:
-        """A window around ``value`` that holds a small share of the scores."""
-        if self._near is None or not self._near[0] < value < self._near[1]:
-            spread = float((flat - value).abs().nan_to_num(posinf=0).mean()) / _WINDOW
-            self._near = (value - spread, value + spread)
+def _compared(scores: Tensor, by: By) -> Tensor:
+    return scores.detach().abs() if by == "magnitude" else scores.detach()
+
+
+def _without_nan(values: Tensor) -> Tensor:
+    """A copy with the lowest value in place of NaN."""
+    return torch.nan_to_num(values, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+
+def _kth_largest(values: Tensor, k: int) -> Tensor:
+    """The ``k``-th largest, NaN being largest: by quickselect, or by radix select on a GPU."""
+    flat = _in_memory_order(values)
+    n = len(flat)
+    if flat.device.type == "cpu":
+        wide = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+        return torch.tensor(np.partition(wide.numpy(), n - k)[n - k]).to(flat.dtype)
+    if k <= n - k:
+        return torch.topk(flat, k, sorted=False).values.min()
+    return torch.topk(flat, n - k + 1, largest=False, sorted=False).values.max()
+
+
+def _in_memory_order(values: Tensor) -> Tensor:
+    """All ``values`` (n,), without a copy where they lie densely in memory (channels first or last)."""
+    return values.permute(sorted(range(values.dim()), key=values.stride, reverse=True)).reshape(-1)
