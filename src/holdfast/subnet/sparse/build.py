@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from holdfast.kernels.native import Kernels
-from holdfast.subnet.sparse.dense import DenseLayer
+from holdfast.subnet.sparse.dense import dense_layer
 from holdfast.subnet.sparse.graph import Layer, Network
 from holdfast.subnet.sparse.layout import LANES, Kind, Layout, Window
 from holdfast.subnet.sparse.memory import Place
@@ -68,7 +68,7 @@ class Builder:
             if node.op not in ("placeholder", "output"):
                 self.steps.append(TorchStep(self._slots, node, self._network.constants))
         elif self._choices[node].method == "dense":
-            product = DenseLayer(layer, self._images, self._network.size(layer.source))
+            product = dense_layer(layer, self._images, self._network.size(layer.source))
             residual = -1 if layer.residual is None else self._slots[layer.residual]
             slots = self._slots[layer.source], residual, self._slots[node]
             self.steps.append(DenseStep(layer.name, product, *slots))

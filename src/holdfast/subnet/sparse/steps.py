@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from holdfast.kernels.native import Kernels
-from holdfast.subnet.sparse.dense import DenseLayer
+from holdfast.subnet.sparse.dense import Product
 
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
 
@@ -54,14 +54,14 @@ class NativeStep:
 class DenseStep:
     """A layer by its product."""
 
-    def __init__(self, name: str, layer: DenseLayer, source: int, residual: int, slot: int) -> None:
-        self._name, self._layer = name, layer
+    def __init__(self, name: str, product: Product, source: int, residual: int, slot: int) -> None:
+        self._name, self._product = name, product
         self._source, self._residual, self._slot = source, residual, slot
 
     def run(self, values: list[Any], arena: int) -> None:
         """Put the layer's output into its slot."""
         residual = None if self._residual < 0 else values[self._residual]
-        values[self._slot] = self._layer(values[self._source], residual)
+        values[self._slot] = self._product(values[self._source], residual)
 
     def time(self, values: list[Any], arena: int) -> dict[str, float]:
         """The same; returns the seconds that the layer took."""
