@@ -1,8 +1,17 @@
 """Subnetworks of random networks: found by scores, stored as seed and mask."""
 
+from holdfast.subnet.channels import without_dead_channels
 from holdfast.subnet.packed import Packed, load_packed
 from holdfast.subnet.prune import prune
 from holdfast.subnet.rates import adaptive_counts
 from holdfast.subnet.subnetwork import Recipe, Subnetwork
 
-__all__ = ["Packed", "Recipe", "Subnetwork", "adaptive_counts", "load_packed", "prune"]
+__all__ = [
+    "Packed",
+    "Recipe",
+    "Subnetwork",
+    "adaptive_counts",
+    "load_packed",
+    "prune",
+    "without_dead_channels",
+]

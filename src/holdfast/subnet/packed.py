@@ -6,13 +6,16 @@ The file is in the safetensors format. Its one header entry ``holdfast.packed/1`
     seed     of the signs (subnet/signs.py), or null where the signs are in the file
     layers   [[name, shape, kept, rice, bytes, scale]] in order: rice is the parameter of the layer's
              Golomb-Rice code (subnet/golomb.py), bytes its length, scale what its signs are times
+    full     [[name, rows, columns]], only where channels have been taken out (subnet/channels.py): of such
+             layers, in order, the first two dimensions before
     stats    [[name, length]] in order, entries of the model's state other than those weights
     meta     what the user gave
-    sha256   over the header without this entry and the tensors masks, signs, stats
+    sha256   over the header without this entry and the tensors channels, masks, signs, stats
 
 and its tensors are ``masks`` (uint8: the layers' codes, one after the other), ``stats`` (float16, of
-variances the square root) and, without seed, ``signs`` (uint8: for each kept weight, layer by layer and in C
-order, a bit, the lowest of a byte first; set is +1).
+variances the square root), without seed ``signs`` (uint8: for each kept weight, layer by layer and in C
+order, a bit, the lowest of a byte first; set is +1), and with full ``channels`` (uint8, such bits: for each
+of its layers, which rows and then which columns are left). The generator's signs are of the full shape.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,7 @@ from holdfast.core.paths import write_bytes
 from holdfast.models import ModelConfig
 from holdfast.subnet import golomb
 from holdfast.subnet.layers import prunable
+from holdfast.subnet.narrow import narrow_layer, narrow_norms
 from holdfast.subnet.signs import sign_bits
 from holdfast.subnet.sparse import Compiled
 
@@ -51,13 +55,23 @@ _REMEDY = "fetch the file again, or pack the network again"
 class PackedLayer:
     """The kept weights of a layer: ``mask`` bool of the weight's shape, ``signs`` bool (kept,), True for +1.
 
-    ``signs`` are in C order; each weight is its sign times ``scale``.
+    ``signs`` are in C order; each weight is its sign times ``scale``. Where channels have been taken out,
+    ``rows`` and ``columns`` (bool) say which of the first two dimensions are left.
     """
 
     name: str
     mask: NDArray[np.bool_]
     signs: NDArray[np.bool_]
     scale: float = 1.0
+    rows: NDArray[np.bool_] | None = None
+    columns: NDArray[np.bool_] | None = None
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """Shape of the weights before channels were taken out."""
+        if self.rows is None or self.columns is None:
+            return tuple(self.mask.shape)
+        return (len(self.rows), len(self.columns), *self.mask.shape[2:])
 
     @property
     def kept(self) -> int:
@@ -104,6 +118,11 @@ class Packed:
         if self.seed is None:
             signs = np.concatenate([layer.signs for layer in self.layers])
             tensors["signs"] = np.packbits(signs, bitorder="little")
+        narrow = [layer for layer in self.layers if layer.rows is not None]
+        if narrow:
+            header["full"] = [[layer.name, *layer.full_shape[:2]] for layer in narrow]
+            left = [axis for layer in narrow for axis in (layer.rows, layer.columns) if axis is not None]
+            tensors["channels"] = np.packbits(np.concatenate(left), bitorder="little")
         header["sha256"] = _digest(header, tensors)
         return to_bytes(tensors, metadata={HEADER: canonical_json(header).decode()})
 
@@ -124,15 +143,19 @@ class Packed:
     def to_module(self) -> nn.Module:
         """The network as an ordinary model of ``models.create``, float32, in eval mode, without biases.
 
-        Raises DataError where layers or statistics do not fit the model.
+        Where channels have been taken out, its layers are narrower than the configuration says. Raises
+        DataError where layers or statistics do not fit the model.
         """
         model = models.create(**self.config.arguments())
         found = prunable(model)
-        _fits("layers", {layer.name: layer.mask.shape for layer in self.layers}, _shapes(found))
+        _fits("layers", {layer.name: layer.full_shape for layer in self.layers}, _shapes(found))
         for layer in self.layers:
             module = found[layer.name]
             module.register_parameter("bias", None)
+            narrow_layer(module, *layer.mask.shape[:2])
             module.weight = nn.Parameter(torch.from_numpy(layer.weight()), requires_grad=False)
+        if any(layer.rows is not None for layer in self.layers):
+            narrow_norms(model, self.stats)
         own = stats_of(model)
         _fits("statistics", _numels(self.stats), _numels(own))
         state = {name: value.reshape(own[name].shape) for name, value in self.stats.items()}
@@ -212,15 +235,18 @@ def _variance(name: str) -> bool:
 def _unpacked(header: dict[str, Any], tensors: dict[str, NDArray[Any]], source: str) -> Packed:
     masks, seed = tensors["masks"].tobytes(), header["seed"]
     count = sum(int(kept) for _, _, kept, *_ in header["layers"])
-    explicit = None
+    explicit, left = None, _left(header.get("full", []), tensors)
     if seed is None:
         explicit = np.unpackbits(tensors["signs"], count=count, bitorder="little").astype(np.bool_)
     layers, at, before = [], 0, 0
     for name, shape, kept, rice, length, scale in header["layers"]:
         size = int(np.prod(shape, dtype=np.int64))
         mask, used = golomb.decode(masks[at : at + int(length)], size, int(kept), int(rice))
-        signs = sign_bits(seed, name, size)[mask] if explicit is None else explicit[before : before + kept]
-        layers.append(PackedLayer(str(name), mask.reshape(shape), signs, float(scale)))
+        signs = explicit[before : before + kept] if explicit is not None else np.zeros(0, dtype=np.bool_)
+        layer = PackedLayer(
+            str(name), mask.reshape(shape), signs, float(scale), *left.get(name, (None, None))
+        )
+        layers.append(layer if explicit is not None else replace(layer, signs=_generated(seed, layer)))
         at, before = at + used, before + kept
     stats, at = {}, 0
     for name, length in header["stats"]:
@@ -230,9 +256,28 @@ def _unpacked(header: dict[str, Any], tensors: dict[str, NDArray[Any]], source: 
     return Packed(config, tuple(layers), stats, seed, header["meta"])
 
 
+def _left(full: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, tuple[NDArray[np.bool_], ...]]:
+    """Rows and columns that are left of the layers that ``full`` names."""
+    if not full:
+        return {}
+    bits = np.unpackbits(tensors["channels"], bitorder="little").astype(np.bool_)
+    ends = np.cumsum([size for _, *sizes in full for size in sizes])
+    rows_and_columns = np.split(bits, ends)
+    return {name: tuple(rows_and_columns[2 * i : 2 * i + 2]) for i, (name, *_) in enumerate(full)}
+
+
+def _generated(seed: int, layer: PackedLayer) -> NDArray[np.bool_]:
+    """The signs of the kept weights of ``layer`` by the generator."""
+    shape = layer.full_shape
+    signs = sign_bits(seed, layer.name, int(np.prod(shape, dtype=np.int64))).reshape(shape)
+    if layer.rows is not None and layer.columns is not None:
+        signs = signs[layer.rows][:, layer.columns]
+    return signs[layer.mask]
+
+
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256(canonical_json(header))
-    for name in ("masks", "signs", "stats"):
+    for name in ("channels", "masks", "signs", "stats"):
         if name in tensors:
             digest.update(tensors[name].tobytes())
     return digest.hexdigest()
