@@ -17,7 +17,8 @@ VERBS = {command.name or command.callback.__name__ for command in app.registered
 
 def test_the_issue_s_verbs_are_all_there():
     wanted = (
-        "doctor list show search validate run explain tune frontier report train protect stress bench version"
+        "doctor list show search validate run explain tune frontier report "
+        "train prune pack protect stress bench version"
     )
     assert set(wanted.split()) == VERBS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from holdfast.core.result import Label, Record, write_records
+from holdfast.programs.model_files import ModelFile
 
 
 def run(out: Path, *, subnetwork: Path, explicit_signs: bool) -> None:
@@ -12,9 +13,10 @@ def run(out: Path, *, subnetwork: Path, explicit_signs: bool) -> None:
     from holdfast import subnet
 
     found = subnet.Subnetwork.load(subnetwork)
-    packed = found.pack(explicit_signs=explicit_signs)
+    name = ModelFile.open(subnetwork).name
+    packed = found.pack(explicit_signs=explicit_signs, meta={"name": name})
     packed.save(out / "network.packed")
-    write_records(out / "records.jsonl", size_records(packed, subnetwork.stem))
+    write_records(out / "records.jsonl", size_records(packed, name))
 
 
 def size_records(packed: object, name: str) -> list[Record]:

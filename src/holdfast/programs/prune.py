@@ -8,8 +8,7 @@ from typing import Any
 from holdfast.core.errors import UsageError
 from holdfast.core.result import Record, write_records
 from holdfast.programs.pack import size_records
-
-_JUDGE_STEPS = 20
+from holdfast.programs.robust_training import adversary, checked, network, verdict
 
 
 def run(
@@ -45,31 +44,19 @@ def run(
     at most ``judged`` images of the validation set. A killed run that starts again in the same ``out`` ends
     with the same network.
     """
-    from holdfast import models, stress, subnet
+    from holdfast import subnet
     from holdfast.data import open as open_data
     from holdfast.subnet.layers import without_norm
-    from holdfast.training import objectives
 
+    share = exponent(p)
     train, val = (open_data(data, split=split, seed=seed, limit=limit) for split in ("train", "val"))
-    radius = {key: value for key, value in (("eps", eps), ("eps_gev", eps_gev)) if value is not None}
-    judge = stress.create("pgd", info=train.info, steps=_JUDGE_STEPS, **radius)
-    plain = attack == "cross_entropy"
-    objective = objectives.create(attack, info=train.info, **({} if plain else radius), **attack_options)
-    network = models.create(
-        model,
-        in_channels=train.info.shape[0],
-        classes=len(train.info.classes),
-        size=train.info.shape[1],
-        norm=options.pop("norm", "batch_no_affine"),
-        last_norm=last_norm,
-        **options,
-    )
+    objective, judge = adversary(train.info, attack, attack_options, eps, eps_gev)
     found = subnet.prune(
-        network,
+        network(model, train.info, "batch_no_affine", last_norm, options),
         (train, val),
         out=out / "search",
         prune_rate=prune_rate,
-        p=_exponent(p),
+        p=share,
         init=init,
         score_init=score_init,
         score_scale=score_scale,
@@ -80,28 +67,28 @@ def run(
         lr=lr,
         weight_decay=weight_decay,
         seed=seed,
-        **training,
+        **checked(training),
     )
     name = name or model
     found.save(out / "subnetwork.safetensors", {"name": name})
     packed = found.pack(meta={"name": name})
     packed.save(out / "network.packed")
-    labels = {"model": name, "protection": "plain", "split": "val"}
     shown = open_data(data, split="val", seed=seed, limit=min(judged, val.info.n))
-    records = stress.evaluate_robustness(
-        packed.to_module(), shown, judge, out=out / "judged", seed=seed, labels=labels
-    )
+    records = verdict(packed.to_module(), shown, judge, out / "judged", seed=seed, labels={"model": name})
     records += size_records(packed, name)
     if unnormed := without_norm(found.model):
         records.append(_without_norm(unnormed, name))
     write_records(out / "records.jsonl", records)
 
 
-def _exponent(p: str) -> float:
+def exponent(p: str) -> Any:
+    """``p`` as a number, or ``global``. Raises UsageError."""
+    if p == "global":
+        return p
     try:
         return float(p)
     except ValueError as error:
-        raise UsageError("p", expected="a number >= 0", got=repr(p)) from error
+        raise UsageError("p", expected="a number >= 0, or global", got=repr(p)) from error
 
 
 def _without_norm(layers: list[str], name: str) -> Record:

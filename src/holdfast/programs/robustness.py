@@ -13,7 +13,7 @@ from holdfast.core.result import write_records
 from holdfast.programs.model_files import PACKED, ModelFile
 
 if TYPE_CHECKING:
-    from holdfast.data.info import Split
+    from holdfast.data.info import DataInfo, Split
     from holdfast.stress.robustness import Answer
 
 
@@ -51,6 +51,7 @@ def run(
     radius = {key: value for key, value in (("eps", eps), ("eps_gev", eps_gev)) if value is not None}
     harm = stress.create(attack, info=stream.info, **radius, **options)
     file = ModelFile.open(model)
+    _fits(file, stream.info)
     compiled = _compiled(file) if replay else None
     with ExitStack() as stack:
         executor: Executor | None = None
@@ -72,11 +73,23 @@ def run(
     write_records(out / "records.jsonl", records)
 
 
+def _fits(file: ModelFile, info: DataInfo) -> None:
+    """Raise UsageError for images or classes that the model was not made for."""
+    config: Any = file.plain().config
+    channels, height, width = info.shape
+    got = f"{channels} channels and {height}×{width} pixels"
+    if (config.in_channels, config.size, config.size) != info.shape:
+        expected = f"images of {config.in_channels} channels and {config.size}×{config.size} pixels"
+        raise UsageError(f"data for {file.name}", expected=expected, got=got)
+    if config.classes < len(info.classes):
+        expected = f"at most {config.classes} classes"
+        raise UsageError(f"data for {file.name}", expected=expected, got=len(info.classes))
+
+
 def _compiled(file: ModelFile) -> Answer | None:
     """The compiled form of a packed network; None for any other file."""
     if file.format != PACKED:
         return None
     from holdfast import subnet
 
-    packed = subnet.load_packed(file.path)
-    return packed.compile(threads=1) if hasattr(packed, "compile") else None
+    return subnet.load_packed(file.path).compile(threads=1)
