@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import models
+from holdfast.core.errors import DataError
 from holdfast.programs import export_c
 from holdfast.subnet import Recipe, Subnetwork
 
@@ -30,17 +31,20 @@ def test_export_c_writes_its_files_into_the_folder_itself(holdfast, packed, tmp_
 
 
 def test_what_cannot_be_exported_has_its_exit_code(holdfast, packed, tmp_path):
-    damaged = tmp_path / "damaged.packed"
-    damaged.write_bytes(packed.read_bytes()[:-9])
-    done = holdfast("export", "c", damaged, "-o", tmp_path / "c", check=False)
-    assert done.returncode == 4
-    assert "fetch the file again" in done.stderr
-    assert not list((tmp_path / "c").iterdir())
     assert holdfast("export", "c", tmp_path / "none", "-o", "c", check=False).returncode == 2
     assert holdfast("export", "c", packed, "-o", packed, check=False).returncode == 2
     assert holdfast("export", "c", packed, "-o", "c", "--flash", "tiny", check=False).returncode == 2
     assert holdfast("export", "c", packed, check=False).returncode == 2
     assert holdfast("export", "c", packed, "-o", packed / "below", check=False).returncode == 6
+
+
+def test_a_damaged_file_is_an_error_and_leaves_nothing(packed, tmp_path):
+    damaged = tmp_path / "damaged.packed"
+    damaged.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(DataError, match="fetch the file again") as caught:
+        export_c.run(tmp_path / "c", packed=damaged, name=None, flash="fast")
+    assert caught.value.exit_code == 4
+    assert not (tmp_path / "c").exists()
 
 
 def test_help_names_the_targets_and_the_inputs(holdfast):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from holdfast.export.c_folding import affine_of, scaling_of, windows_of
+from holdfast.export.c_folding import affine_of, scaling_of, statistics_of, windows_of
 from holdfast.models.scaling import InputScaling
 
 
@@ -55,6 +55,20 @@ def test_a_norm_is_a_scale_and_a_shift(affine: bool) -> None:
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     scale, shift = (torch.from_numpy(each).view(3, 1, 1) for each in affine_of(norm))
     torch.testing.assert_close(x * scale + shift, norm(x))
+
+
+def test_statistics_are_kept_as_stored_where_nothing_is_lost() -> None:
+    norm = nn.BatchNorm2d(3, affine=False).eval()
+    mean, deviation = torch.tensor([-1.5, 1e-7, 300.0]).half(), torch.tensor([0.0, 6e-8, 2000.0]).half()
+    norm.running_mean, norm.running_var = mean.float(), deviation.float().square()
+    found = statistics_of(norm, 0.25)
+    assert found is not None
+    assert np.array_equal(found.mean.view(np.float16), mean.numpy())
+    assert np.array_equal(found.deviation.view(np.float16), deviation.numpy())
+    assert (found.eps, found.factor) == (norm.eps, 0.25)
+    norm.running_var += 1e-4
+    assert statistics_of(norm, 0.25) is None
+    assert statistics_of(nn.BatchNorm2d(3), 1.0) is None
 
 
 def test_input_scaling_is_a_scale_and_a_shift() -> None:

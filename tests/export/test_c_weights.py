@@ -102,12 +102,13 @@ def test_digits_are_read_back(number: int) -> None:
     assert numbers(digits(number)) == [number]
 
 
-def test_rice_is_the_packed_file_s_code_where_the_generator_makes_the_signs() -> None:
-    step = product((4, 4), (3, 3), 1, 1, padding=1)
+@pytest.mark.parametrize("side", [1, 4])
+def test_rice_is_the_code_of_the_live_mask(side: int) -> None:
+    step = product((side, side), (3, 3), 1, 1, padding=1)
     step.key = 5
     code = rice(step)
     mask, used = golomb.decode(code.code, step.mask.size, code.kept, code.k)
-    assert np.array_equal(mask, step.mask.reshape(-1))
+    assert np.array_equal(mask, live(step).reshape(-1))
     assert (used, code.signs) == (len(code.code), b"")
     assert len(code.code) - code.remainders == -(-code.kept * code.k // 8)
     step.key = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from holdfast.export.c_steps import Windows
+from holdfast.export.c_steps import Statistics, Windows
 from holdfast.models.scaling import InputScaling
 
 Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -25,6 +26,19 @@ def affine_of(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Affine:
     if norm.bias is not None:
         shift = shift + norm.bias.detach().double().numpy()
     return scale, shift
+
+
+def statistics_of(norm: nn.BatchNorm1d | nn.BatchNorm2d, factor: float) -> Statistics | None:
+    """``norm`` over ``factor`` times a sum as a packed file stores it, if nothing is lost by that."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    if norm.affine:
+        return None
+    mean, deviation = (x.to(torch.float16) for x in (norm.running_mean, norm.running_var.sqrt()))
+    exact = torch.equal(mean.float(), norm.running_mean)
+    if not exact or not torch.equal(deviation.float().square(), norm.running_var):
+        return None
+    return Statistics(mean.numpy().view(np.uint16), deviation.numpy().view(np.uint16), norm.eps, factor)
 
 
 def scaling_of(scaling: InputScaling) -> Affine:

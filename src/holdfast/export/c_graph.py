@@ -14,7 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from holdfast.core.errors import UsageError
-from holdfast.export.c_folding import affine_of, scaling_of, windows_of
+from holdfast.export.c_folding import affine_of, scaling_of, statistics_of, windows_of
 from holdfast.export.c_steps import Activation, Maps, Pointwise, Pool, Product, Step
 from holdfast.models.resnet import PadShortcut
 from holdfast.models.scaling import InputScaling
@@ -138,9 +138,7 @@ class _Lowering:
             height, width = node.meta["tensor_meta"].shape[2:]
         scale = np.full(len(mask), layer.scale)
         out, key = Maps(len(mask), height, width), self._key(layer)
-        step = Product(
-            out, source, name, scale, np.zeros_like(scale), mask=mask, signs=layer.signs, key=key, **more
-        )
+        step = Product(out, source, name, scale, mask=mask, signs=layer.signs, key=key, **more)
         return self._add(step)
 
     def _key(self, layer: PackedLayer) -> int | None:
@@ -171,6 +169,9 @@ class _Lowering:
         step = self._open(node)
         if step is None or step.residual is not None:
             step = self._pointwise(source, str(node.target))
+        # Only a product that was just made has nothing but the scale of its layer.
+        fresh = isinstance(step, Product) and step.scale is not None and step.shift is None
+        step.statistics = statistics_of(module, float(step.scale[0])) if fresh else None  # type: ignore[index]
         ones = np.ones(source.channels)
         step.shift = scale * (0 * ones if step.shift is None else step.shift) + shift
         step.scale = scale * (ones if step.scale is None else step.scale)

@@ -45,10 +45,11 @@ def export_c(
     """Write ``packed`` to ``folder`` as ``NAME.c``, ``NAME.h`` and ``check.c``; equal networks, equal bytes.
 
     ``name`` (by default the model's) begins every public name; characters that C does not take become
-    underscores. ``fast`` stores for each weight where it reads; ``compact`` the packed file's own code, which
-    is smaller and takes longer to read. The C function makes the logits of one image, float32, in memory that
-    the caller gives it. Raises UsageError for a network that has anything but convolutions, linear layers,
-    batch norms, ReLU, sums, maximum and mean pools, or for a name without letters; StorageError.
+    underscores. ``fast`` stores for each weight where it reads; ``compact`` codes weights and statistics as
+    the packed file does: smaller, and slower to read. The C function makes the logits of one image, float32,
+    in memory that the caller gives it. Raises UsageError for a network that has anything but convolutions,
+    linear layers, batch norms, ReLU, sums, maximum and mean pools, or for a name without letters;
+    StorageError.
     """
     if flash not in get_args(Flash):
         raise UsageError("flash", expected="fast or compact", got=repr(flash))

@@ -61,11 +61,22 @@ class Step:
     title: str
 
 
+@dataclass(frozen=True)
+class Statistics:
+    """(factor · x − mean) / √(deviation² + eps), mean and deviation (C,) as the bits of float16."""
+
+    mean: NDArray[np.uint16]
+    deviation: NDArray[np.uint16]
+    eps: float
+    factor: float
+
+
 @dataclass(eq=False)
 class Pointwise(Step):
     """y = activation(scale · x + shift + residual), scale and shift (C,) of each channel, None for 1 and 0.
 
-    With ``compress`` x is InputScaling's square root first.
+    With ``compress`` x is InputScaling's square root first. Where a single norm without affine parameters is
+    all that scale and shift do, ``statistics`` are its own.
     """
 
     scale: NDArray[np.float64] | None = None
@@ -73,6 +84,7 @@ class Pointwise(Step):
     residual: Maps | None = None
     activation: Activation = "none"
     compress: bool = False
+    statistics: Statistics | None = None
 
 
 @dataclass(eq=False)

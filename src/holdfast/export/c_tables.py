@@ -14,7 +14,7 @@ from holdfast.export.c_steps import Maps, Pointwise, Pool, Product, Step, Window
 from holdfast.models.scaling import KNEE
 
 Flash = Literal["fast", "compact"]
-"""How weights lie in flash: where each one reads, or the packed file's own code."""
+"""How weights lie in flash: where each one reads, or in the packed file's code which they are."""
 BYTES = {"uint8_t": 1, "uint16_t": 2, "float": 4}
 
 
@@ -29,6 +29,9 @@ class Tables:
         self.steps, self.flash = steps, flash
         self.image = Maps(*_shape(steps[0].out))
         self.compress = any(isinstance(step, Pointwise) and step.compress for step in steps)
+        self.halves = flash == "compact" and any(
+            isinstance(step, Pointwise) and step.statistics is not None for step in steps
+        )
         self.arrays: dict[tuple[str, str], dict[str, Any]] = {}
         self.structs: dict[str, dict[str, str]] = {"maps": {}, "finish": {}, "product": {}}
         self.titles: dict[str, str] = {}
@@ -53,6 +56,7 @@ class Tables:
             "additions": self.additions,
             "multiplications": self.multiplications,
             "compress": self.compress,
+            "halves": self.halves,
             "pointwise": any(type(step) is Pointwise for step in self.steps),
             "pools": sorted({step.kind for step in self.steps if isinstance(step, Pool)}),
             "knee": literal(KNEE),
@@ -85,9 +89,16 @@ class Tables:
         return f"pointwise(&{finish}, &{self._maps(source)}, {origin}, &{to}, {target}, {other});"
 
     def _finish(self, step: Pointwise) -> str:
-        scale, shift = self._floats(step.scale, 1), self._floats(step.shift, 0)
-        values: list[object] = [scale, shift, step.activation.upper()]
-        return self._struct("finish", *values, *([int(step.compress)] if self.compress else []))
+        values: list[object] = [step.activation.upper()]
+        values += [int(step.compress)] if self.compress else []
+        found = step.statistics
+        if self.flash == "fast" or found is None:
+            values += [self._floats(step.scale, 1), self._floats(step.shift, 0)]
+            return self._struct("finish", *values, *(["NULL", 0, 0] if self.halves else []))
+        table = self._array("uint16_t", np.stack([found.mean, found.deviation], 1).reshape(-1))
+        return self._struct(
+            "finish", *values, "NULL", "NULL", table, literal(found.factor), literal(found.eps)
+        )
 
     def _product(self, step: Product) -> str:
         assert step.source is not None

@@ -1,4 +1,4 @@
-"""Kept weights as bytes in flash: where each one reads, or the packed file's own code of which they are."""
+"""Kept weights as bytes in flash: where each one reads, or in the packed file's code which they are."""
 
 from __future__ import annotations
 
@@ -87,10 +87,11 @@ def digits(number: int) -> bytes:
 
 
 def rice(product: Product) -> Rice:
-    """The mask in the code of the packed file; where signs are written out, without weights on padding."""
-    seeded = product.key is not None
-    mask = product.mask if seeded else live(product)
+    """The mask in the code of the packed file, without weights that only meet padding."""
+    mask = live(product)
     code, k = golomb.encode(mask.reshape(-1))
     kept = int(mask.sum())
-    signs = b"" if seeded else np.packbits(product.signs[mask[product.mask]], bitorder="little").tobytes()
+    signs = b""
+    if product.key is None:
+        signs = np.packbits(product.signs[mask[product.mask]], bitorder="little").tobytes()
     return Rice(code, k, kept, len(code) - -(-kept * k // 8), signs)
