@@ -33,6 +33,22 @@ def test_forward_is_that_of_the_kept_weights() -> None:
     assert torch.equal(effective_weight(layer), kept)
 
 
+def test_maps_keep_the_order_of_memory_of_plain_layers() -> None:
+    """Even of one channel, where strides are ambiguous: else every layer after it would be slower."""
+    layer = masked(nn.Conv2d(1, 4, 3, padding=1))
+    layer.start(torch.ones(4, 1, 3, 3), torch.randn(4, 1, 3, 3), 9)
+    layer.to(memory_format=torch.channels_last)
+    x = torch.rand(2, 1, 8, 8).to(memory_format=torch.channels_last)
+    for _ in range(2):
+        maps = layer(x)
+        assert maps.is_contiguous(memory_format=torch.channels_last)
+        maps.square().sum().backward()
+        assert layer.scores.grad is not None
+        assert layer.scores.grad.stride() == layer.scores.stride() == layer.weight.stride()
+        with torch.no_grad():
+            layer.scores -= layer.scores.grad
+
+
 def test_scores_receive_the_weight_times_its_gradient() -> None:
     layer, x = conv(), torch.randn(2, 2, 7, 7)
     out = layer(x)

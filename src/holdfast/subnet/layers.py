@@ -69,7 +69,10 @@ class Masked(_Base):
         if self._made is None or self._made[0] != state:
             with torch.inference_mode(False), torch.no_grad():
                 mask = top_mask(scores, self.kept, self._by)
-                self._made = state, mask, torch.where(mask, weight, 0)
+                # Of the very strides of the weight: where a dimension is 1, other strides would turn the maps
+                # of a convolution, and all that follow, into the other order of memory.
+                product = torch.where(mask, weight, weight.new_zeros(()), out=torch.empty_like(weight))
+                self._made = state, mask, product
         return self._made[1], self._made[2]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,12 +102,12 @@ class _Chosen(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, weight: Tensor, product: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
-        return product.view_as(product)
+        return product.detach()  # not a view, which would choose strides of its own where a dimension is 1
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return gradient * weight, None, None
+        return torch.mul(gradient, weight, out=torch.empty_like(weight)), None, None
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:

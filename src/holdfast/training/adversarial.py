@@ -123,11 +123,21 @@ def uniform(x: Tensor, generator: Generator) -> Tensor:
 
 @contextmanager
 def attacked(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in eval mode, without what shares it among processes, which counts forward passes."""
+    """The model in eval mode, its parameters without gradients (masked layers are quicker then).
+
+    It is the model without what shares it among processes, which counts forward passes.
+    """
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module  # type: ignore[assignment]
-    with evaluating(model):
-        yield model
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        with evaluating(model):
+            yield model
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_()
 
 
 def ascend(model: nn.Module, x: Tensor, y: Tensor, step: Tensor, low: Tensor, high: Tensor) -> Tensor:
