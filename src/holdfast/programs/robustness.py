@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from holdfast.core.errors import UsageError
 from holdfast.core.result import write_records
@@ -37,8 +40,8 @@ def run(
     """Attack the first ``images`` images of ``split``; write ``out/records.jsonl`` and ``out/evaluation/``.
 
     ``images`` are the same ones for every model: the first of each class, in proportion. A packed network is
-    attacked as an ordinary module; with ``replay`` what was found is shown to its compiled form as well. A
-    killed run goes on where it was.
+    judged as an ordinary module, and attacked in faster forms that are equal to it; with ``replay`` what was
+    found is shown to its compiled form as well. A killed run goes on where it was.
     """
     from holdfast import stress
     from holdfast.data import open as open_data
@@ -53,6 +56,8 @@ def run(
     file = ModelFile.open(model)
     _fits(file, stream.info)
     compiled = _compiled(file) if replay else None
+    if file.protection is None:
+        harm = stress.Transferred(harm, Seen(file))
     with ExitStack() as stack:
         executor: Executor | None = None
         if workers > 1:
@@ -71,6 +76,27 @@ def run(
             labels={**file.labels, "split": split},
         )
     write_records(out / "records.jsonl", records)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an attack is made against: a network equal to that of ``file`` up to rounding, and faster.
+
+    The verdict is that of the model itself. Sparse networks are differentiated as sparse matrices; packed
+    ones answer in their compiled form where no gradient is asked for.
+    """
+
+    file: ModelFile
+
+    def __call__(self) -> nn.Module:
+        """The network."""
+        from holdfast import subnet
+
+        model = self.file.plain()
+        config: Any = model.config
+        shape = (config.in_channels, config.size, config.size)
+        seen = subnet.as_matrices(model, shape) if subnet.worth_matrices(model, shape) else model
+        return subnet.Twin(seen, _compiled(self.file) or seen)
 
 
 def _fits(file: ModelFile, info: DataInfo) -> None:

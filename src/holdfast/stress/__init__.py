@@ -15,6 +15,7 @@ from holdfast.stress.replay import Replay
 from holdfast.stress.robustness import evaluate_robustness
 from holdfast.stress.sampling import sample_faults
 from holdfast.stress.strata import plan_trials, trials_to_exclude
+from holdfast.stress.transfer import Transferred
 
 __all__ = [
     "FGSM",
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryFaults",
     "Nothing",
     "Replay",
+    "Transferred",
     "campaign",
     "create",
     "evaluate_robustness",

@@ -1,6 +1,7 @@
 """Subnetworks of random networks: found by scores, stored as seed and mask."""
 
 from holdfast.subnet.channels import without_dead_channels
+from holdfast.subnet.matrices import Twin, as_matrices, worth_matrices
 from holdfast.subnet.packed import Packed, load_packed
 from holdfast.subnet.prune import prune
 from holdfast.subnet.rates import adaptive_counts
@@ -10,8 +11,11 @@ __all__ = [
     "Packed",
     "Recipe",
     "Subnetwork",
+    "Twin",
     "adaptive_counts",
+    "as_matrices",
     "load_packed",
     "prune",
     "without_dead_channels",
+    "worth_matrices",
 ]
