@@ -13,7 +13,7 @@ from torch import Tensor
 
 from holdfast.core.errors import StorageError, UsageError
 from holdfast.export import export_c
-from holdfast.subnet import Packed, golomb, load_packed
+from holdfast.subnet import Packed, golomb, load_packed, without_dead_channels
 
 NETWORKS: dict[str, dict[str, object]] = {
     "convnet": {},
@@ -69,6 +69,19 @@ def test_the_program_computes_what_the_module_computes(what: str, flash: str, tm
     # What is left in the arena does not matter.
     assert torch.equal(found[5], found[2])
     assert expected.std(0).min() > 1e-3
+
+
+@needs_cc
+@pytest.mark.parametrize("flash", ["fast", "compact"])
+def test_channels_may_have_been_taken_out(flash: str, tmp_path: Path) -> None:
+    whole = packed("resnet20", width=0.25, prune_rate=0.97)
+    narrow = without_dead_channels(whole)
+    assert any(layer.rows is not None for layer in narrow.layers)
+    images = images_for(whole)
+    with torch.no_grad():
+        expected = whole.to_module().double()(images.double())
+    found = logits(build(narrow, tmp_path, flash=flash), images)
+    assert ((found - expected).abs().amax(1) <= allowed(expected)).all()
 
 
 @needs_cc

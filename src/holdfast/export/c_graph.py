@@ -15,12 +15,11 @@ from torch.nn import functional
 
 from holdfast.core.errors import UsageError
 from holdfast.export.c_folding import affine_of, scaling_of, statistics_of, windows_of
+from holdfast.export.c_products import convolution, linear, shortcut
 from holdfast.export.c_steps import Activation, Maps, Pointwise, Pool, Product, Step
 from holdfast.models.resnet import PadShortcut
 from holdfast.models.scaling import InputScaling
 from holdfast.subnet import Packed
-from holdfast.subnet.packed import PackedLayer
-from holdfast.subnet.signs import layer_key, sign_bits
 
 _SAME = (nn.Identity, nn.Dropout, nn.Flatten)
 _SAME_CALLS = (torch.flatten, "flatten", "contiguous")
@@ -91,7 +90,7 @@ class _Lowering:
 
     def _lower(self, node: fx.Node) -> Maps:
         if node.op == "placeholder":
-            channels, height, width = node.meta["tensor_meta"].shape[1:]
+            _, channels, height, width = _shape(node)
             return self._add(Pointwise(Maps(channels, height, width), None, "input"))
         if self._same(node):
             return self._arg(node, 0)
@@ -104,7 +103,7 @@ class _Lowering:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             return self._norm(node, module)
         if isinstance(module, PadShortcut):
-            return self._shortcut(node, module)
+            return self._add(shortcut(module, self._arg(node, 0), _shape(node), str(node.target)))
         if isinstance(module, _POOLS) or node.target in ("mean", torch.mean):
             return self._pool(node, module)
         if what in _ACTIVATIONS:
@@ -122,44 +121,13 @@ class _Lowering:
         return step.out
 
     def _product(self, node: fx.Node, module: nn.Conv2d | nn.Linear) -> Maps:
-        source, name = self._arg(node, 0), str(node.target)
-        layer = self.layers[name]
-        mask, more = layer.mask, {}
-        if isinstance(module, nn.Linear):
-            shape = node.args[0].meta["tensor_meta"].shape  # type: ignore[union-attr]
-            if len(shape) != 2 or source.pixels != mask.shape[1]:
-                raise self._refuse(node, f"a Linear over {tuple(shape)}")
-            mask = mask.reshape(len(mask), source.channels, source.height, source.width)
-            height = width = 1
-        else:
-            if module.padding_mode != "zeros" or isinstance(module.padding, str):
-                raise self._refuse(node, f"padding {module.padding!r} ({module.padding_mode})")
-            more = {key: getattr(module, key) for key in ("groups", "stride", "padding", "dilation")}
-            height, width = node.meta["tensor_meta"].shape[2:]
-        scale = np.full(len(mask), layer.scale)
-        out, key = Maps(len(mask), height, width), self._key(layer)
-        step = Product(out, source, name, scale, mask=mask, signs=layer.signs, key=key, **more)
-        return self._add(step)
-
-    def _key(self, layer: PackedLayer) -> int | None:
-        seed = self.packed.seed
-        if seed is None:
-            return None
-        signs = sign_bits(seed, layer.name, layer.mask.size)[layer.mask.reshape(-1)]
-        return layer_key(seed, layer.name) if np.array_equal(signs, layer.signs) else None
-
-    def _shortcut(self, node: fx.Node, module: PadShortcut) -> Maps:
-        """A 1×1 convolution that copies channel for channel."""
-        source = self._arg(node, 0)
-        channels, height, width = node.meta["tensor_meta"].shape[1:]
-        mask = np.zeros((channels, source.channels, 1, 1), dtype=np.bool_)
-        mask[module.before + np.arange(source.channels), np.arange(source.channels)] = True
-        signs, stride = np.ones(source.channels, dtype=np.bool_), (module.stride, module.stride)
-        return self._add(
-            Product(
-                Maps(channels, height, width), source, str(node.target), mask=mask, signs=signs, stride=stride
-            )
-        )
+        source, layer, seed = self._arg(node, 0), self.layers[str(node.target)], self.packed.seed
+        try:
+            if isinstance(module, nn.Linear):
+                return self._add(linear(layer, source, _shape(node.all_input_nodes[0]), seed))
+            return self._add(convolution(module, layer, source, _shape(node)[2:], seed))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise self._refuse(node, str(error)) from None
 
     def _norm(self, node: fx.Node, module: nn.BatchNorm1d | nn.BatchNorm2d) -> Maps:
         source = self._arg(node, 0)
@@ -208,7 +176,7 @@ class _Lowering:
             raise self._refuse(node, f"{type(module).__name__}: {error}") from None
         kind = "max" if isinstance(module, nn.MaxPool2d) else "mean"
         out = Maps(source.channels, len(rows), len(columns))
-        if prod(node.meta["tensor_meta"].shape) != out.pixels:
+        if prod(_shape(node)) != out.pixels:
             raise self._refuse(node, f"{type(module).__name__} of an unknown form")
         return self._add(Pool(out, source, str(node.target), kind, rows, columns))  # type: ignore[arg-type]
 
@@ -251,6 +219,10 @@ class _Lowering:
 
     def _refuse(self, node: fx.Node, what: str) -> UsageError:
         return _cannot(f"model {self.packed.config.name!r}", f"{what} ({node.name})")
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    return tuple(node.meta["tensor_meta"].shape)
 
 
 def _cannot(what: str, got: str) -> UsageError:
