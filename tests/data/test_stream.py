@@ -48,6 +48,24 @@ def test_every_event_comes_once_in_a_reproducible_order(stream, shuffle, batch_s
     assert first == numbers(stream.batches(50, shuffle=shuffle))
 
 
+@pytest.mark.parametrize("shuffle", [False, True], ids=["sequence", "shuffled"])
+def test_indexed_batches_say_where_in_the_split_each_image_is(two_files, shuffle):
+    stream = data.open(two_files, split="train", seed=3, limit=100)
+    plain = list(stream.batches(32, shuffle=shuffle, epoch=1, skip=1))
+    indexed = list(stream.batches(32, shuffle=shuffle, epoch=1, skip=1, indexed=True))
+    assert [len(batch) for batch in plain] == [2, 2, 2]
+    for (x, y), (same, label, index) in zip(plain, indexed, strict=True):
+        assert torch.equal(x, same)
+        assert torch.equal(y, label)
+        assert index.dtype == torch.int64
+    places = {}
+    for shuffled in (True, False):  # whatever the order, an image has its number
+        for x, _, index in stream.batches(32, shuffle=shuffled, indexed=True):
+            for place, time in zip(index.tolist(), x[:, 1, 0, 0].tolist(), strict=True):
+                assert places.setdefault(place, time) == time
+    assert sorted(places) == list(range(100))
+
+
 def test_epochs_differ_and_pixels_do_not(stream):
     first, second = (numbers(stream.batches(32, shuffle=True, epoch=epoch)) for epoch in (0, 1))
     assert first != second

@@ -25,11 +25,14 @@ def open(  # noqa: A001  # reads as holdfast.data.open
     seed: int = 0,
     limit: int | None = None,
     cache_bytes: int | None = None,
+    image_size: int | None = None,
 ) -> Stream:
     """Open one split ("train", "val", "test" or "all") of a data set as a Stream.
 
     ``source`` is a data set's name (digits, mnist, cifar10, cifar100, or a plugin's), one or several files or
-    folders in the ML4SCI HDF5 layout (a list, or comma-separated), or a folder with a manifest. ``seed``
+    folders in the ML4SCI HDF5 layout (a list, or comma-separated), a folder laid out as ImageNet is
+    (train/CLASS/*.JPEG and val/CLASS/*.JPEG, images of ``image_size``, by default 224), or a folder with a
+    manifest. ``seed``
     decides the splits of sets without official ones, and the shuffled order; a manifest's own seed decides
     its splits. ``limit`` takes at most that many events of the split, spread over files and classes. A
     decoded split that fits in ``cache_bytes`` (1 GiB) is kept. Raises UnknownNameError, UsageError,
@@ -50,4 +53,5 @@ def open(  # noqa: A001  # reads as holdfast.data.open
             limit_all=pinned.limit,
             cache_bytes=cache,
         )
-    return stream.Stream(sources.table(source), split=split, seed=seed, limit=limit, cache_bytes=cache)
+    table = sources.table(source, image_size)
+    return stream.Stream(table, split=split, seed=seed, limit=limit, cache_bytes=cache)

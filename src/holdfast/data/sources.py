@@ -9,6 +9,7 @@ from holdfast.core.errors import DataError, UsageError
 from holdfast.core.registry import Registry
 from holdfast.data.cifar import cifar10, cifar100
 from holdfast.data.digits import digits
+from holdfast.data.folder import ImageFolder, is_image_folder
 from holdfast.data.hdf5 import SUFFIXES, ShowerTable
 from holdfast.data.mnist import mnist
 from holdfast.data.table import Table
@@ -22,15 +23,19 @@ for _name, _make in (("digits", digits), ("mnist", mnist), ("cifar10", cifar10),
     data_sets.register(_name)(_make)
 
 
-def table(source: Source) -> Table:
-    """The table of a data set's name, or of ML4SCI files given one by one, comma-separated or as folders.
+def table(source: Source, image_size: int | None = None) -> Table:
+    """The table of a data set's name, of a folder laid out as ImageNet is, or of ML4SCI files.
 
-    Names go before paths. Raises UnknownNameError, UsageError, DataError.
+    These are given one by one, comma-separated or as folders. Names go before paths. ``image_size`` is for
+    folders as ImageNet's alone. Raises UnknownNameError, UsageError, DataError.
     """
     name = named(source)
-    if name is not None:
-        return data_sets.get(name)()
-    return ShowerTable(files(source))
+    folder = Path(source).expanduser() if name is None and isinstance(source, str | Path) else None
+    if folder is not None and is_image_folder(folder):
+        return ImageFolder(folder) if image_size is None else ImageFolder(folder, image_size)
+    if image_size is not None:
+        raise UsageError("image_size", expected="a folder with train/CLASS/*.JPEG", got=str(source))
+    return ShowerTable(files(source)) if name is None else data_sets.get(name)()
 
 
 def named(source: Source) -> str | None:
