@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from holdfast import load_packed, subnet
+from holdfast.core.errors import UsageError
 from holdfast.core.result import read_records
 from holdfast.hub import repository
 from holdfast.programs import baseline, bench, pack, plan, protect, prune, robustness, stress
@@ -26,7 +27,7 @@ def values(folder):
 def pruned(tmp_path_factory):
     """What program:prune leaves of a small conv net on digits."""
     out = tmp_path_factory.mktemp("pruned")
-    given = {"model": "convnet", "data": "digits", "prune_rate": 0.9, "name": "tiny", "attack": "n_fgsm"}
+    given = {"model": "convnet", "data": "digits", "prune_rate": 0.97, "name": "tiny", "attack": "n_fgsm"}
     prune.run(out, **defaults("prune", **SMALL, **given))
     return out
 
@@ -82,11 +83,26 @@ def test_a_packed_network_is_planned_stressed_and_measured(pruned, tmp_path):
 
 @pytest.mark.parametrize("explicit", [False, True])
 def test_pack(pruned, tmp_path, explicit):
-    pack.run(tmp_path, subnetwork=pruned / "subnetwork.safetensors", explicit_signs=explicit)
+    given = {"subnetwork": pruned / "subnetwork.safetensors", "explicit_signs": explicit}
+    pack.run(tmp_path, **defaults("pack", **given))
     packed = load_packed(tmp_path / "network.packed")
     assert (packed.seed is None) == explicit
     assert values(tmp_path)["file_size"] == packed.nbytes
     assert ModelFile.open(tmp_path / "network.packed").name == "tiny"
+
+
+def test_without_its_dead_channels_it_is_smaller_and_answers_alike(pruned, tmp_path):
+    given = {"subnetwork": pruned / "subnetwork.safetensors", "drop_dead_channels": True}
+    pack.run(tmp_path, **defaults("pack", **given))
+    file, x = ModelFile.open(tmp_path / "network.packed"), torch.rand(3, 1, 8, 8)
+    assert values(tmp_path)["file_size"] < values(pruned)["file_size"]
+    with torch.no_grad():
+        truth = load_packed(pruned / "network.packed").to_module()(x)
+        torch.testing.assert_close(file.load()(x), truth, rtol=1e-4, atol=1e-4)
+    given = {"model": file.path, "data": "digits", "attack": "fgsm", "images": 20}
+    robustness.run(tmp_path, **defaults("robustness", **given))
+    with pytest.raises(UsageError, match="dead channels"):
+        protect.run(tmp_path, **defaults("protect", model=file.path))
 
 
 def test_robustness_replays_a_packed_network_on_its_compiled_form(pruned, tmp_path):

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from holdfast import models
+from holdfast.core.errors import UsageError
 from holdfast.core.result import Label
 
 PACKED, SUBNETWORK = "holdfast.packed/1", "holdfast.subnetwork/1"
@@ -70,7 +71,19 @@ class ModelFile:
 
 
 def save(model: nn.Module, path: Path, name: str, protection: dict[str, Any] | None = None) -> None:
-    """Write ``model`` (unprotected) with its name and protection settings to ``path`` atomically."""
+    """Write ``model`` (unprotected) with its name and protection settings to ``path`` atomically.
+
+    Raises UsageError for a network that channels have been taken out of: the file could not be read again.
+    """
+    with torch.device("meta"):
+        made = models.create(**model.config.arguments()).state_dict()  # type: ignore[union-attr, operator]
+    if any(value.shape != made[key].shape for key, value in model.state_dict().items() if key in made):
+        raise UsageError(
+            f"model {name}",
+            expected="all channels of its architecture",
+            got="a network without its dead channels",
+            remedy="pack the subnetwork without --drop-dead-channels",
+        )
     models.save(model, path, {"name": name, "protection": protection})
 
 
@@ -108,5 +121,6 @@ def _with_biases(model: nn.Module) -> nn.Module:
     for name, layer in prunable(model).items():
         bias = made[name].bias
         if bias is not None and layer.bias is None:
-            layer.bias = nn.Parameter(torch.zeros(bias.shape), requires_grad=False)
+            # As long as the layer is, which may be narrower than it was made.
+            layer.bias = nn.Parameter(torch.zeros(len(layer.weight)), requires_grad=False)
     return model

@@ -8,13 +8,15 @@ from holdfast.core.result import Label, Record, write_records
 from holdfast.programs.model_files import ModelFile
 
 
-def run(out: Path, *, subnetwork: Path, explicit_signs: bool) -> None:
+def run(out: Path, *, subnetwork: Path, explicit_signs: bool, drop_dead_channels: bool) -> None:
     """Write ``out/network.packed`` and how many bytes and weights it has."""
     from holdfast import subnet
 
     found = subnet.Subnetwork.load(subnetwork)
     name = ModelFile.open(subnetwork).name
     packed = found.pack(explicit_signs=explicit_signs, meta={"name": name})
+    if drop_dead_channels:
+        packed = subnet.without_dead_channels(packed)
     packed.save(out / "network.packed")
     write_records(out / "records.jsonl", size_records(packed, name))
 
