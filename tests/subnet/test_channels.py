@@ -12,7 +12,9 @@ import torch
 from subnet_support import masked_model, packed
 from torch import nn
 
-from holdfast.subnet import load_packed
+from holdfast import data
+from holdfast.core.errors import UsageError
+from holdfast.subnet import load_packed, prune
 from holdfast.subnet.channels import without_dead_channels
 from holdfast.subnet.packed import Packed
 
@@ -111,6 +113,26 @@ def test_a_network_that_is_all_dead_keeps_one_channel_a_layer() -> None:
     cut = without(network, "blocks.0.conv", slice(None)).to_module()
     torch.testing.assert_close(small.to_module()(x), cut(x), rtol=1e-4, atol=1e-4)
     assert small.nbytes < network.nbytes
+
+
+def test_a_search_for_whole_channels(tmp_path: Path) -> None:
+    digits: tuple[Any, Any] = data.open("digits", split="train", limit=640), data.open("digits", split="val")
+    options: dict[str, Any] = {"prune_rate": 0.5, "p": 1, "by": "channel", "attack": "cross_entropy"}
+    found = prune("convnet", digits, out=tmp_path, batch_size=64, epochs=4, lr=1.0, **options)
+    x, y = next(digits[1].batches(1000))
+    with torch.no_grad():
+        assert (found.model(x).argmax(1) == y).float().mean() > 0.2
+    for name, mask in found.masks.items():
+        columns = mask.transpose(0, 1).flatten(1).float().mean(1)
+        assert set(columns.tolist()) <= {0.0, 1.0}
+        assert float(columns.mean()) == (1 if name == "blocks.0.conv" else 0.5)
+    network = found.pack()
+    small = without_dead_channels(network)
+    assert [layer.mask.shape[:2] for layer in small.layers] == [(8, 1), (16, 8), (32, 16), (64, 32), (10, 64)]
+    assert all(layer.mask.all() for layer in small.layers)
+    torch.testing.assert_close(small.to_module()(x), network.to_module()(x), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match="for single weights"):
+        prune("convnet", digits, out=tmp_path, **{**options, "p": "global"})
 
 
 def test_the_narrow_module_says_what_it_is() -> None:

@@ -58,5 +58,5 @@ def test_a_search_over_all_layers(tmp_path: Path) -> None:
     assert [layer.kept for layer in again.layers.values()] == counts
     found.pack().save(tmp_path / "a.packed")
     assert load_packed(tmp_path / "a.packed").kept == sum(counts)
-    with pytest.raises(UsageError, match="or global"):
+    with pytest.raises(UsageError, match="global for single weights"):
         prune("convnet", digits, out=tmp_path, **{**options, "p": "locally"})

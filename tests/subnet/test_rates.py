@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from holdfast import models
 from holdfast.core.errors import UsageError
 from holdfast.subnet.layers import prunable
-from holdfast.subnet.rates import adaptive_counts, check_counts, log10_masks, log10_paths
+from holdfast.subnet.rates import adaptive_counts, channel_counts, check_counts, log10_masks, log10_paths
 
 SIZES = st.lists(st.integers(1, 100_000), min_size=1, max_size=12)
 
@@ -89,3 +89,11 @@ def test_counts_that_do_not_fit_are_refused(counts: list[int]) -> None:
     with pytest.raises(UsageError):
         check_counts(counts, [10, 10])
     assert check_counts([10, 1], [10, 10]) == [10, 1]
+
+
+def test_counts_of_whole_channels() -> None:
+    shapes = [(16, 1, 3, 3), (32, 16, 3, 3), (64, 32, 3, 3), (10, 64)]
+    assert channel_counts(shapes, 0.5, 1.0) == [144, 8 * 288, 16 * 576, 32 * 10]
+    assert channel_counts(shapes, 0.99, 1.0) == [144, 288, 576, 10]
+    with pytest.raises(UsageError, match=r"\[0, 1\)"):
+        channel_counts(shapes, 1.0, 1.0)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Size, nn
 
 from holdfast import models
 from holdfast.core.errors import UsageError
 from holdfast.subnet.layers import prunable, without_norm
 from holdfast.subnet.networks import network_config
-from holdfast.subnet.rates import adaptive_counts
+from holdfast.subnet.rates import adaptive_counts, channel_counts
 from holdfast.subnet.scores import By
 from holdfast.subnet.subnetwork import Init, Recipe, Subnetwork
 from holdfast.training import FitResult, Objective, fit, objectives
@@ -45,25 +46,25 @@ def prune(
     ``model`` is a name of ``models.create`` or a model that it made, whose own weights do not matter;
     ``data`` the training and the validation stream (``holdfast.data.open``). Each layer keeps the number of
     weights that adaptive pruning says (``rates.adaptive_counts``), or ``counts``; with ``p="global"`` all
-    together keep those with the largest scores, at least one a layer. A name is made with norms without
-    affine parameters and, with ``last_norm``, one on the logits. ``attack`` is an objective of training: pgd,
-    fgsm_rs, n_fgsm, trades, or cross_entropy for none. ``out`` receives the checkpoint from which a killed
-    search resumes, its history, and ``best.safetensors`` (``Subnetwork.load``); ``training`` is passed on to
-    ``training.fit``. The result has the last scores and is in eval mode. Warns about layers that no norm
-    follows: their scale is then that of the random weights.
+    together keep those with the largest scores, at least one a layer; with ``by="channel"`` a layer reads
+    whole channels or not at all (``rates.channel_counts``), the first one all.
+
+    A name is made with norms without affine parameters and, with ``last_norm``, one on the logits. ``attack``
+    is an objective of training: pgd, fgsm_rs, n_fgsm, trades, or cross_entropy for none. ``out`` receives the
+    checkpoint from which a killed search resumes, its history, and ``best.safetensors``
+    (``Subnetwork.load``); ``training`` is passed on to ``training.fit``. The result has the last scores and
+    is in eval mode. Warns about layers that no norm follows: their scale is then that of the random weights.
 
     Raises UsageError for a prune rate outside [0, 1), p < 0, counts that do not fit, or a radius in the wrong
     unit, and what ``training.fit`` raises.
     """
     train, val = data
     config = network_config(model, train.info, norm="batch_no_affine", last_norm=last_norm, whose="prune")
-    sizes = [layer.weight.numel() for layer in prunable(models.create(**config.arguments())).values()]
-    if not isinstance(p, int | float) and p != "global":
-        raise UsageError("p", expected="a number >= 0, or global", got=p)
+    with torch.device("meta"):
+        shapes = [layer.weight.shape for layer in prunable(models.create(**config.arguments())).values()]
     shared = p == "global" and counts is None
-    if counts is None:
-        counts = adaptive_counts(sizes, prune_rate, 1.0 if shared else float(p))
-    found = Subnetwork(config, Recipe(seed, list(counts), init, score_init, score_scale, by, shared))
+    counts = list(_counts(shapes, prune_rate, p, by) if counts is None else counts)
+    found = Subnetwork(config, Recipe(seed, counts, init, score_init, score_scale, by, shared))
     for name in without_norm(found.model):
         warnings.warn(
             f"no normalisation follows layer {name}: its outputs have the scale of random weights",
@@ -98,3 +99,13 @@ def search(
     result = fit(found.model, train, val, out=out, optimizer=optimizer, save=save, **training)
     found.model.eval()
     return result
+
+
+def _counts(shapes: Sequence[Size], prune_rate: float, p: float | str, by: By) -> list[int]:
+    if p == "global" and by != "channel":
+        p = 1.0  # layers will compete for the sum
+    if not isinstance(p, int | float):
+        raise UsageError("p", expected="a number >= 0; global for single weights", got=p)
+    if by == "channel":
+        return channel_counts(shapes, prune_rate, p)
+    return adaptive_counts([shape.numel() for shape in shapes], prune_rate, p)

@@ -11,7 +11,7 @@ weights (it maximises the number of paths Π m_i).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor, isfinite, lgamma, log
+from math import floor, isfinite, lgamma, log, prod
 
 from holdfast.core.errors import UsageError
 
@@ -32,6 +32,20 @@ def adaptive_counts(sizes: Sequence[int], prune_rate: float, p: float, *, least:
     shares = _filled([(n / largest) ** p for n in sizes], sizes, total, least)
     counts = [min(n, max(least, floor(share))) for n, share in zip(sizes, shares, strict=True)]
     return _rounded(counts, shares, sizes, total, least)
+
+
+def channel_counts(shapes: Sequence[Sequence[int]], prune_rate: float, p: float) -> list[int]:
+    """Weights to keep in layers of ``shapes`` (M, C, …), as those of whole input channels.
+
+    They are those of ``adaptive_counts`` rounded to channels, at least one; the first layer, whose channels
+    are the image's, stays whole. Raises UsageError as it does.
+    """
+    sizes = [prod(shape) for shape in shapes]
+    counts = []
+    for size, shape, kept in zip(sizes, shapes, adaptive_counts(sizes, prune_rate, p), strict=True):
+        each = size // shape[1]
+        counts.append(each * max(1, round(kept / each)))
+    return [sizes[0], *counts[1:]]
 
 
 def check_counts(counts: Sequence[int], sizes: Sequence[int]) -> list[int]:

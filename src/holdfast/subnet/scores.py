@@ -16,8 +16,10 @@ from torch import Tensor
 
 from holdfast.core.errors import UsageError
 
-By = Literal["value", "magnitude"]
-"""What is ranked: the score, as the paper says, or its absolute value, as the authors' code does."""
+By = Literal["value", "magnitude", "channel"]
+"""What is ranked: the score, as the paper says; its absolute value, as the authors' code does; or the mean of
+its input channel, so that a layer reads whole channels or not at all (structured pruning). The mean of an
+output channel would not learn: a norm voids the scale, so that the gradient along its weights is 0."""
 
 
 def ranked(scores: Tensor, by: By = "value") -> Tensor:
@@ -59,7 +61,11 @@ class Selector:
 
 
 def _compared(scores: Tensor, by: By) -> Tensor:
-    return scores.detach().abs() if by == "magnitude" else scores.detach()
+    scores = scores.detach()
+    if by == "channel":
+        others = [axis for axis in range(scores.dim()) if axis != 1]
+        return scores.mean(others, keepdim=True).expand_as(scores).contiguous()
+    return scores.abs() if by == "magnitude" else scores
 
 
 def _without_nan(values: Tensor) -> Tensor:
