@@ -97,3 +97,22 @@ def test_counts_of_whole_channels() -> None:
     assert channel_counts(shapes, 0.99, 1.0) == [144, 288, 576, 10]
     with pytest.raises(UsageError, match=r"\[0, 1\)"):
         channel_counts(shapes, 1.0, 1.0)
+
+
+@given(SIZES, st.floats(0, 1), st.floats(-3, 3))
+def test_a_tilt_moves_weights_to_one_end(sizes: list[int], p: float, tilt: float) -> None:
+    sizes = [size + len(sizes) for size in sizes]
+    plain, tilted = (adaptive_counts(sizes, 0.5, p, tilt=t) for t in (0.0, tilt))
+    assert sum(tilted) == sum(plain)
+    assert all(1 <= kept <= size for kept, size in zip(tilted, sizes, strict=True))
+    half = len(sizes) // 2
+    if len(sizes) > 1:
+        moved = sum(tilted[-half:]) - sum(plain[-half:])
+        assert moved * tilt >= -abs(tilt) * len(sizes)  # but for rounding
+
+
+def test_layers_of_one_size_keep_in_the_proportion_of_the_tilt() -> None:
+    counts = adaptive_counts([10**6] * 3, 0.99, 0.1, tilt=2.0)
+    assert [round(kept / counts[1], 2) for kept in counts] == [0.37, 1.0, 2.72]
+    with pytest.raises(UsageError, match="-20 to 20"):
+        adaptive_counts([10], 0.5, 1, tilt=math.nan)

@@ -8,6 +8,7 @@ from typing import Any
 from holdfast.core.errors import UsageError
 from holdfast.core.result import Record, write_records
 from holdfast.programs.pack import size_records
+from holdfast.programs.prune_tuning import tuned_rates
 from holdfast.programs.robust_training import adversary, checked, network, verdict
 
 
@@ -20,6 +21,7 @@ def run(
     options: dict[str, Any],
     prune_rate: float,
     p: str,
+    tilt: float,
     init: Any,
     score_init: Any,
     score_scale: float,
@@ -41,13 +43,33 @@ def run(
     """Search, and write ``out/subnetwork.safetensors``, ``out/network.packed`` and the records.
 
     The packed network is what is judged: accuracy and accuracy under PGD of 20 steps, of the same radius, on
-    at most ``judged`` images of the validation set. A killed run that starts again in the same ``out`` ends
-    with the same network.
+    at most ``judged`` images of the validation set. With ``p="auto"`` short searches choose ``p`` and
+    ``tilt``. A killed run that starts again in the same ``out`` ends with the same network.
     """
     from holdfast import subnet
     from holdfast.data import open as open_data
     from holdfast.subnet.layers import without_norm
 
+    if p == "auto":
+        p, tilt = tuned_rates(
+            {
+                "model": model,
+                "data": str(data),
+                "options": options,
+                "prune_rate": prune_rate,
+                "init": init,
+                "by": by,
+                "last_norm": last_norm,
+                "attack": attack,
+                "attack_options": attack_options,
+                **({} if eps is None else {"eps": eps}),
+                **({} if eps_gev is None else {"eps_gev": eps_gev}),
+                "batch_size": batch_size,
+                "lr": lr,
+                "seed": seed,
+            },
+            limit=limit,
+        )
     share = exponent(p)
     train, val = (open_data(data, split=split, seed=seed, limit=limit) for split in ("train", "val"))
     objective, judge = adversary(train.info, attack, attack_options, eps, eps_gev)
@@ -57,6 +79,7 @@ def run(
         out=out / "search",
         prune_rate=prune_rate,
         p=share,
+        tilt=tilt,
         init=init,
         score_init=score_init,
         score_scale=score_scale,
@@ -88,7 +111,7 @@ def exponent(p: str) -> Any:
     try:
         return float(p)
     except ValueError as error:
-        raise UsageError("p", expected="a number >= 0, or global", got=repr(p)) from error
+        raise UsageError("p", expected="a number >= 0, global, or auto", got=repr(p)) from error
 
 
 def _without_norm(layers: list[str], name: str) -> Record:

@@ -27,6 +27,7 @@ def prune(
     out: Path | str,
     prune_rate: float = 0.99,
     p: float | Literal["global"] = 0.1,
+    tilt: float = 0.0,
     counts: Sequence[int] | None = None,
     init: Init = "binary",
     score_init: Literal["normal", "uniform"] = "normal",
@@ -45,9 +46,9 @@ def prune(
 
     ``model`` is a name of ``models.create`` or a model that it made, whose own weights do not matter;
     ``data`` the training and the validation stream (``holdfast.data.open``). Each layer keeps the number of
-    weights that adaptive pruning says (``rates.adaptive_counts``), or ``counts``; with ``p="global"`` all
-    together keep those with the largest scores, at least one a layer; with ``by="channel"`` a layer reads
-    whole channels or not at all (``rates.channel_counts``), the first one all.
+    weights that adaptive pruning says (``rates.adaptive_counts`` of ``p`` and ``tilt``), or ``counts``; with
+    ``p="global"`` all together keep those with the largest scores, at least one a layer; with
+    ``by="channel"`` a layer reads whole channels or not at all (``rates.channel_counts``), the first one all.
 
     A name is made with norms without affine parameters and, with ``last_norm``, one on the logits. ``attack``
     is an objective of training: pgd, fgsm_rs, n_fgsm, trades, or cross_entropy for none. ``out`` receives the
@@ -63,7 +64,7 @@ def prune(
     with torch.device("meta"):
         shapes = [layer.weight.shape for layer in prunable(models.create(**config.arguments())).values()]
     shared = p == "global" and counts is None
-    counts = list(_counts(shapes, prune_rate, p, by) if counts is None else counts)
+    counts = list(_counts(shapes, prune_rate, p, tilt, by) if counts is None else counts)
     found = Subnetwork(config, Recipe(seed, counts, init, score_init, score_scale, by, shared))
     for name in without_norm(found.model):
         warnings.warn(
@@ -101,11 +102,11 @@ def search(
     return result
 
 
-def _counts(shapes: Sequence[Size], prune_rate: float, p: float | str, by: By) -> list[int]:
+def _counts(shapes: Sequence[Size], prune_rate: float, p: float | str, tilt: float, by: By) -> list[int]:
     if p == "global" and by != "channel":
         p = 1.0  # layers will compete for the sum
     if not isinstance(p, int | float):
         raise UsageError("p", expected="a number >= 0; global for single weights", got=p)
     if by == "channel":
-        return channel_counts(shapes, prune_rate, p)
-    return adaptive_counts([shape.numel() for shape in shapes], prune_rate, p)
+        return channel_counts(shapes, prune_rate, p, tilt=tilt)
+    return adaptive_counts([shape.numel() for shape in shapes], prune_rate, p, tilt=tilt)

@@ -11,30 +11,38 @@ weights (it maximises the number of paths Π m_i).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor, isfinite, lgamma, log, prod
+from math import exp, floor, isfinite, lgamma, log, prod
 
 from holdfast.core.errors import UsageError
 
 
-def adaptive_counts(sizes: Sequence[int], prune_rate: float, p: float, *, least: int = 1) -> list[int]:
+def adaptive_counts(
+    sizes: Sequence[int], prune_rate: float, p: float, *, tilt: float = 0.0, least: int = 1
+) -> list[int]:
     """Weights to keep in layers of ``sizes`` weights; they add up to round((1 - ``prune_rate``) Σ sizes).
 
     A layer that would keep more than it has stays whole, and the others share the rest in the same
-    proportion; none keeps fewer than ``least``. Fractions go to the layers with the largest remainders, ties
+    proportion; none keeps fewer than ``least``. With ``tilt`` t, layer i of L keeps e^(t (i / (L - 1) - 1/2))
+    times as much: the later ones more if t > 0. Fractions go to the layers with the largest remainders, ties
     to the first. Raises UsageError for a rate outside [0, 1), p < 0, empty layers, or too few weights to give
     ``least`` to every layer.
     """
     total = kept_in_all(sizes, prune_rate, least)
     if not (isfinite(p) and p >= 0):
         raise UsageError("p", expected="a finite number >= 0", got=p)
+    if not (isfinite(tilt) and abs(tilt) <= 20):
+        raise UsageError("tilt", expected="a number from -20 to 20", got=tilt)
     # Scaled by the largest size, so that no power overflows.
-    largest = max(sizes)
-    shares = _filled([(n / largest) ** p for n in sizes], sizes, total, least)
+    largest, last = max(sizes), max(1, len(sizes) - 1)
+    weights = [(n / largest) ** p * exp(tilt * (i / last - 0.5)) for i, n in enumerate(sizes)]
+    shares = _filled(weights, sizes, total, least)
     counts = [min(n, max(least, floor(share))) for n, share in zip(sizes, shares, strict=True)]
     return _rounded(counts, shares, sizes, total, least)
 
 
-def channel_counts(shapes: Sequence[Sequence[int]], prune_rate: float, p: float) -> list[int]:
+def channel_counts(
+    shapes: Sequence[Sequence[int]], prune_rate: float, p: float, *, tilt: float = 0.0
+) -> list[int]:
     """Weights to keep in layers of ``shapes`` (M, C, …), as those of whole input channels.
 
     They are those of ``adaptive_counts`` rounded to channels, at least one; the first layer, whose channels
@@ -42,7 +50,9 @@ def channel_counts(shapes: Sequence[Sequence[int]], prune_rate: float, p: float)
     """
     sizes = [prod(shape) for shape in shapes]
     counts = []
-    for size, shape, kept in zip(sizes, shapes, adaptive_counts(sizes, prune_rate, p), strict=True):
+    for size, shape, kept in zip(
+        sizes, shapes, adaptive_counts(sizes, prune_rate, p, tilt=tilt), strict=True
+    ):
         each = size // shape[1]
         counts.append(each * max(1, round(kept / each)))
     return [sizes[0], *counts[1:]]
