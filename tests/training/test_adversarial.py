@@ -107,3 +107,78 @@ def test_adversarial_training_learns_to_withstand(blobs, make_model, tmp_path, o
 def test_unknown_optimizers_are_named(blobs, make_model, tmp_path):
     with pytest.raises(UsageError, match="adamw, sgd"):
         fit(make_model(), blobs(), blobs(), epochs=1, out=tmp_path, optimizer="lion")
+
+
+NAMES = ["pgd", "fgsm_rs", "n_fgsm", "trades", "fast"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_statistics_move_once_a_step(make_model, name):
+    """With the batch that is trained on, and no attack."""
+    model = make_model(norm="batch").train()
+    steps = [b for key, b in model.named_buffers() if key.endswith("num_batches_tracked")]
+    assert steps
+    x, y = batch()
+    objectives.create(name, eps=EPS)(model, x, y, gen()).backward()
+    assert {int(step) for step in steps} == {1}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "noise", *NAMES])
+def test_every_objective_smooths_labels(make_model, name):
+    x, y = batch()[0], torch.zeros(16, dtype=torch.long)
+    model = make_model(dropout=0.0).eval()
+    with torch.no_grad():
+        model.classifier.bias[0] = 5.0  # sure answers, which smoothing punishes
+    options = {"eps": 1e-9} if name in NAMES else {"sigma": 0.0, "dead": 0.0} if name == "noise" else {}
+    found = objectives.create(name, smoothing=0.3, **options)(model, x, y, gen())
+    expected = functional.cross_entropy(model(x), y, label_smoothing=0.3)
+    assert torch.isclose(found, expected, rtol=1e-4)
+    assert not torch.isclose(found, functional.cross_entropy(model(x), y), rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["pgd", *NAMES[2:]])
+def test_simulated_energies_are_attacked_in_gev(name, tmp_path):
+    """Times stay as they are, and the network learns under the attack."""
+    from holdfast import data, models
+    from holdfast.data.simulate import simulate
+
+    simulate(tmp_path, events=64, seed=0)
+    stream = data.open(tmp_path, split="all")
+    assert stream.info.simulated
+    model = models.create(
+        "convnet", in_channels=2, classes=2, size=32, norm="batch_no_affine", last_norm=True
+    )
+    seen = []
+    model.register_forward_hook(lambda _, args, __: seen.append(args[0].detach()))
+    objective = objectives.create(name, info=stream.info, eps_gev=0.5)
+    x, y = next(stream.batches(64))
+    objective(model, x, y, gen()).backward()
+    trained_on = seen[-1][-64:]
+    reach = 3 if name == "n_fgsm" else 1
+    assert 0 < (trained_on - x)[:, 0].abs().max() <= reach * 0.5 / 50 + 1e-6
+    assert torch.equal(trained_on[:, 1], x[:, 1])
+    assert trained_on[:, 0].min() >= x[:, 0].clamp(max=0).min()
+
+
+@pytest.mark.parametrize("name", ["pgd", "trades", "fast"])
+def test_attacks_are_in_low_precision_where_training_is(blobs, make_model, tmp_path, name):
+    model, types = make_model(), set()
+    layer = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
+    layer.register_forward_hook(lambda *a: types.add((model.training, a[2].dtype)))
+    objective = objectives.create(name, eps=EPS)
+    fit(
+        model,
+        blobs(),
+        blobs(50),
+        epochs=1,
+        batch_size=64,
+        out=tmp_path,
+        objective=objective,
+        precision="bf16-mixed",
+    )
+    low = {(training, torch.bfloat16) for training in (True, False)}
+    assert low <= types
+    assert (True, torch.float32) not in types
+    assert all(p.dtype is torch.float32 and p.isfinite().all() for p in model.parameters())
