@@ -72,6 +72,19 @@ def test_the_program_computes_what_the_module_computes(what: str, flash: str, tm
 
 
 @needs_cc
+def test_what_is_not_finite_spreads_as_in_the_module_where_no_weight_is_left_out(tmp_path: Path) -> None:
+    dense = packed("vgg11", size=32, width=0.03, prune_rate=0.0)
+    images = torch.rand(3, 2, 32, 32)
+    images[1, 0, 16, 16] = float("nan")
+    images[2, 1, 5, 5] = float("inf")
+    with torch.no_grad():
+        expected = dense.to_module()(images)
+    found = logits(build(dense, tmp_path), images)
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert expected.isnan().any(1).tolist() == [False, True, True]
+
+
+@needs_cc
 @pytest.mark.parametrize("flash", ["fast", "compact"])
 def test_channels_may_have_been_taken_out(flash: str, tmp_path: Path) -> None:
     whole = packed("resnet20", width=0.25, prune_rate=0.97)
