@@ -93,9 +93,19 @@ class Scale:
     fast_epochs: int | None = None
 
 
+SMALL_CNN: tuple[tuple[str, Any], ...] = (
+    ("width", 2.0),
+    ("dropout", 0.0),
+    ("input_norm", False),
+    ("compress", "none"),
+)
+"""Convolutions of 16, 32, 48, 64 and 112 channels: 115k weights at 8×8×1."""
+
+
 def _training(data: str, epochs: int, **sizes: Any) -> Training:
-    defaults = {
-        "model": "convnet",
+    defaults: dict[str, Any] = {
+        "model": "cnn",
+        "options": SMALL_CNN,
         "batch_size": 64,
         "lr": 0.1,
         "binary_lr": 3e-3,

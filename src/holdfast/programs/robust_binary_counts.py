@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from holdfast import models
 from holdfast.core.result import Label, Record
 from holdfast.programs.mask_figures import alive, consecutive, empty_on_both_sides
+from holdfast.programs.robust_binary_cells import SMALL_CNN
+from holdfast.subnet.cost import multiplications
 from holdfast.subnet.layers import prunable
 from holdfast.subnet.rates import adaptive_counts, log10_masks, log10_paths
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, dict[str, Any]] = {
     "resnet34": {"in_channels": 3, "size": 32, "stem": "cifar"},
-    "convnet": {"in_channels": 1, "size": 8},
+    "cnn": {"in_channels": 1, "size": 8, **dict(SMALL_CNN)},
 }
 """Networks that are counted: the paper's on CIFAR-10, and the one of the digits."""
 BEYOND = (1.25, 1.5)
@@ -45,24 +46,15 @@ def counts(rates: Sequence[float], powers: Sequence[float]) -> Iterator[Record]:
 
 
 def cost() -> Iterator[Record]:
-    """Share of the operations of convolutions and products that ±1 weights save, in per cent.
-
-    A multiplication by ±1 is none: it saves one of the two operations of every multiply-add with a weight,
-    which are all of the forward pass, and of the backward pass those of the gradient of the maps. That of the
-    weights, or of their scores, multiplies maps with maps.
-    """
-    for name, config in MODELS.items():
+    """Share of the operations of convolutions and products that ±1 weights save (``subnet.cost``), in %."""
+    for name in MODELS:
         model = _model(name)
-        x = torch.zeros(1, config["in_channels"], config["size"], config["size"])
-        with FlopCounterMode(display=False) as forward:
-            out = model.eval()(x).sum()
-        with FlopCounterMode(display=False) as backward:
-            out.backward()
-        ahead, back = forward.get_total_flops(), backward.get_total_flops()
-        # The gradient of the weights has as many operations as the forward pass.
-        for which, saved in (("forward", 0.5), ("backward", (back - ahead) / 2 / back)):
-            labels: dict[str, Label] = {"model": name, "pass": which, "flops": ahead, "backward_flops": back}
-            yield _record("operations_saved", 100 * saved, labels, unit="%", direction="higher")
+        plain, binary = multiplications(model, binary=False), multiplications(model, binary=True)
+        for which in ("forward", "backward"):
+            before, after = getattr(plain, which).total, getattr(binary, which).total
+            labels: dict[str, Label] = {"model": name, "pass": which, "operations": before}
+            saved = 100 * (before - after) / before
+            yield _record("operations_saved", saved, labels, unit="%", direction="higher")
 
 
 def dead_channels(packed: Packed, labels: dict[str, Label], seed: int) -> Iterator[Record]:

@@ -135,7 +135,9 @@ def _training(cell: Training, info: Any, folder: Path) -> dict[str, Any]:
 
 def _made(cell: Training, info: Any, norm: str | None) -> nn.Module:
     """The network whose configuration counts: its weights do not."""
-    options = dict(cell.options) | ({"width": cell.width} if cell.width != 1 else {})
+    options = dict(cell.options)
+    if cell.width != 1:
+        options["width"] = cell.width * options.get("width", 1.0)
     return models.create(
         cell.model,
         in_channels=info.shape[0],
