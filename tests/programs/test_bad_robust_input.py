@@ -57,7 +57,7 @@ PRUNE = {"model": "convnet", "data": "digits", "limit": 60, "epochs": 1, "option
         ({"prune_rate": 0.9999}, 2, "at least 1 weight in each of 5 layers"),
         ({"p": "-1"}, 2, "p: expected a finite number >= 0"),
         ({"p": "nan"}, 2, "p: expected a finite number >= 0"),
-        ({"p": "fast"}, 2, "p: expected a number >= 0, or global"),
+        ({"p": "fast"}, 2, "p: expected a number >= 0, global, or auto"),
         ({"eps": 8}, 2, "check the unit"),
         ({"eps": -0.1}, 2, "eps"),
         ({"eps": 0.1, "eps_gev": 1.0}, 2, "one of eps, eps_gev"),

@@ -350,6 +350,7 @@ def doctor() -> list[tuple[str, str, str]]:
         ("onnx", "onnxruntime"),
         ("report", "altair"),
         ("tune", "optuna"),
+        ("attacks", "pyautoattack"),
         ("cluster", "distributed"),
         ("trackers", "tensorboard"),
     ):
