@@ -84,6 +84,19 @@ def test_gradients_of_the_input_do_not_touch_the_scores() -> None:
     assert layer.scores.grad is None
 
 
+def test_in_mixed_precision_maps_are_short_and_scores_are_not() -> None:
+    layer, x = conv(), torch.randn(2, 2, 7, 7)
+    layer(x).square().sum().backward()
+    assert layer.scores.grad is not None
+    whole, layer.scores.grad = layer.scores.grad, None
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = layer(x)
+        maps.float().square().sum().backward()
+    assert maps.dtype is torch.bfloat16
+    assert layer.scores.dtype is layer.scores.grad.dtype is torch.float32
+    torch.testing.assert_close(layer.scores.grad, whole, rtol=0.05, atol=0.05 * float(whole.abs().max()))
+
+
 def test_first_used_in_inference_mode_it_still_learns() -> None:
     layer = conv()
     with torch.inference_mode():

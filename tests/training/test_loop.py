@@ -202,6 +202,17 @@ def test_augment_changes_the_batch_from_its_generator(streams, make_model, tmp_p
     assert seen[0] != seen[1]
 
 
+def test_augmentations_and_warm_up_by_name_and_number(streams, make_model, tmp_path):
+    options = {"epochs": 2, "batch_size": 100, "augment": "crop_flip"}
+    result = training.fit(make_model(), *streams, **options, warmup_epochs=0.0, lr=0.01, out=tmp_path / "a")
+    assert result.history[0]["lr"] == pytest.approx(0.01 * 0.5 * (1 + np.cos(np.pi / 4)))
+    options["augment"] = None
+    with pytest.raises(UsageError, match=r"CropFlip\(pad=4.*, got augment=none"):
+        training.fit(make_model(), *streams, **options, warmup_epochs=0.0, lr=0.01, out=tmp_path / "a")
+    with pytest.raises(UsageError, match="warmup_epochs"):
+        training.fit(make_model(), *streams, **options, warmup_epochs=-1.0, out=tmp_path / "b")
+
+
 def test_bf16_mixed_trains(streams, make_model, tmp_path):
     result = training.fit(make_model(), *streams, **FAST, precision="bf16-mixed", out=tmp_path)
     assert models.load(result.best).classifier.weight.dtype == torch.float32
