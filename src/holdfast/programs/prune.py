@@ -93,7 +93,8 @@ def run(
         **checked(training),
     )
     name = name or model
-    found.save(out / "subnetwork.safetensors", {"name": name})
+    rates = {"prune_rate": prune_rate, "p": p, "tilt": tilt}
+    found.save(out / "subnetwork.safetensors", {"name": name, **rates})
     packed = found.pack(meta={"name": name})
     packed.save(out / "network.packed")
     shown = open_data(data, split="val", seed=seed, limit=min(judged, val.info.n))
