@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from subnet_support import masked_model, packed
 from torch import nn
 
 from holdfast import data
-from holdfast.core.errors import UsageError
+from holdfast.core.errors import DataError, UsageError
 from holdfast.subnet import load_packed, prune
 from holdfast.subnet.channels import without_dead_channels
 from holdfast.subnet.packed import Packed
@@ -145,6 +146,29 @@ def test_the_narrow_module_says_what_it_is() -> None:
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
             assert module.running_mean.shape == (module.num_features,)
+
+
+def test_damage_to_what_is_left_is_seen(tmp_path: Path) -> None:
+    network = packed(masked_model("convnet", prune_rate=0.3, width=0.5))
+    for name in ("running_mean", "running_var"):
+        network.stats[f"blocks.1.norm.{name}"][:3] = 0  # type: ignore[index]
+    path = tmp_path / "a.packed"
+    without_dead_channels(without(network, "blocks.1.conv", slice(0, 3))).save(path)
+    raw = path.read_bytes()
+    start, end = raw_place(raw, "channels")
+    for place in range(start, end):
+        damaged = bytearray(raw)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(DataError):
+            load_packed(path)
+
+
+def raw_place(raw: bytes, tensor: str) -> tuple[int, int]:
+    """Where the bytes of ``tensor`` are in a file."""
+    length = int.from_bytes(raw[:8], "little")
+    start, end = json.loads(raw[8 : 8 + length])[tensor]["data_offsets"]
+    return 8 + length + start, 8 + length + end
 
 
 def test_it_runs_on_the_engine() -> None:

@@ -12,7 +12,8 @@ from subnet_support import masked_model, packed
 
 from holdfast.core.errors import DataError, UsageError
 from holdfast.subnet.layers import masked_layers
-from holdfast.subnet.packed import Packed, as_stored, load_packed, stats_of
+from holdfast.subnet.packed import Packed, as_stored, stats_of
+from holdfast.subnet.unpacking import load_packed
 
 
 @pytest.fixture(params=[0, None], ids=["signs from the seed", "signs in the file"])

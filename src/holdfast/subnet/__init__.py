@@ -2,10 +2,11 @@
 
 from holdfast.subnet.channels import without_dead_channels
 from holdfast.subnet.matrices import Twin, as_matrices, worth_matrices
-from holdfast.subnet.packed import Packed, load_packed
+from holdfast.subnet.packed import Packed
 from holdfast.subnet.prune import prune
 from holdfast.subnet.rates import adaptive_counts
 from holdfast.subnet.subnetwork import Recipe, Subnetwork
+from holdfast.subnet.unpacking import load_packed
 
 __all__ = [
     "Packed",

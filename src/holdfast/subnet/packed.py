@@ -21,9 +21,8 @@ of its layers, which rows and then which columns are left). The generator's sign
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 
@@ -44,11 +41,9 @@ from holdfast.models import ModelConfig
 from holdfast.subnet import golomb
 from holdfast.subnet.layers import prunable
 from holdfast.subnet.narrow import narrow_layer, narrow_norms
-from holdfast.subnet.signs import sign_bits
 from holdfast.subnet.sparse import Compiled
 
 HEADER = "holdfast.packed/1"
-_REMEDY = "fetch the file again, or pack the network again"
 
 
 @dataclass(frozen=True)
@@ -123,7 +118,7 @@ class Packed:
             header["full"] = [[layer.name, *layer.full_shape[:2]] for layer in narrow]
             left = [axis for layer in narrow for axis in (layer.rows, layer.columns) if axis is not None]
             tensors["channels"] = np.packbits(np.concatenate(left), bitorder="little")
-        header["sha256"] = _digest(header, tensors)
+        header["sha256"] = digest(header, tensors)
         return to_bytes(tensors, metadata={HEADER: canonical_json(header).decode()})
 
     @property
@@ -172,29 +167,6 @@ class Packed:
         return Compiled(self.to_module(), (self.config.in_channels, size, size), threads, plan)
 
 
-def load_packed(path: Path | str) -> Packed:
-    """Read what ``Packed.save`` wrote. Raises DataError for a file that is damaged or of another kind."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"packed network {path}", expected="a file", got="none there")
-    raw = path.read_bytes()
-    try:
-        tensors = from_bytes(raw)
-        length = int.from_bytes(raw[:8], "little")
-        text = json.loads(raw[8 : 8 + length])["__metadata__"][HEADER]
-        header = json.loads(text)
-        stated = header.pop("sha256")
-        actual = _digest(header, tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, f"a header {HEADER}", f"{type(error).__name__}: {error}") from error
-    if actual != stated:
-        raise _damaged(path, f"SHA-256 {str(stated)[:12]}…", f"{actual[:12]}…")
-    try:
-        return _unpacked(header, tensors, str(path))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise _damaged(path, "a packed network", f"{type(error).__name__}: {error}") from error
-
-
 def stats_of(model: nn.Module) -> dict[str, Tensor]:
     """What a packed file keeps of the state of ``model`` beside the masked weights."""
     without = {f"{name}.{key}" for name in prunable(model) for key in ("weight", "scores", "bias")}
@@ -207,7 +179,7 @@ def stats_of(model: nn.Module) -> dict[str, Tensor]:
 
 def as_stored(name: str, value: Tensor) -> Tensor:
     """``value`` (float32) as it comes back from a file. Raises UsageError where float16 cannot hold it."""
-    return _restored(name, _stored(name, value)).reshape(value.shape)
+    return restored(name, _stored(name, value)).reshape(value.shape)
 
 
 def _stored(name: str, value: Tensor) -> NDArray[np.float16]:
@@ -223,7 +195,8 @@ def _stored(name: str, value: Tensor) -> NDArray[np.float16]:
     return stored.numpy()
 
 
-def _restored(name: str, stored: NDArray[np.float16]) -> Tensor:
+def restored(name: str, stored: NDArray[np.float16]) -> Tensor:
+    """Statistics ``name`` (float32) from what a file stores."""
     values = torch.from_numpy(stored.copy()).to(torch.float32)
     return values.square() if _variance(name) else values
 
@@ -232,50 +205,8 @@ def _variance(name: str) -> bool:
     return name.endswith("running_var")
 
 
-def _unpacked(header: dict[str, Any], tensors: dict[str, NDArray[Any]], source: str) -> Packed:
-    masks, seed = tensors["masks"].tobytes(), header["seed"]
-    count = sum(int(kept) for _, _, kept, *_ in header["layers"])
-    explicit, left = None, _left(header.get("full", []), tensors)
-    if seed is None:
-        explicit = np.unpackbits(tensors["signs"], count=count, bitorder="little").astype(np.bool_)
-    layers, at, before = [], 0, 0
-    for name, shape, kept, rice, length, scale in header["layers"]:
-        size = int(np.prod(shape, dtype=np.int64))
-        mask, used = golomb.decode(masks[at : at + int(length)], size, int(kept), int(rice))
-        signs = explicit[before : before + kept] if explicit is not None else np.zeros(0, dtype=np.bool_)
-        layer = PackedLayer(
-            str(name), mask.reshape(shape), signs, float(scale), *left.get(name, (None, None))
-        )
-        layers.append(layer if explicit is not None else replace(layer, signs=_generated(seed, layer)))
-        at, before = at + used, before + kept
-    stats, at = {}, 0
-    for name, length in header["stats"]:
-        stats[name] = _restored(name, tensors["stats"][at : at + length])
-        at += length
-    config = ModelConfig.from_json(header["config"], source)
-    return Packed(config, tuple(layers), stats, seed, header["meta"])
-
-
-def _left(full: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, tuple[NDArray[np.bool_], ...]]:
-    """Rows and columns that are left of the layers that ``full`` names."""
-    if not full:
-        return {}
-    bits = np.unpackbits(tensors["channels"], bitorder="little").astype(np.bool_)
-    ends = np.cumsum([size for _, *sizes in full for size in sizes])
-    rows_and_columns = np.split(bits, ends)
-    return {name: tuple(rows_and_columns[2 * i : 2 * i + 2]) for i, (name, *_) in enumerate(full)}
-
-
-def _generated(seed: int, layer: PackedLayer) -> NDArray[np.bool_]:
-    """The signs of the kept weights of ``layer`` by the generator."""
-    shape = layer.full_shape
-    signs = sign_bits(seed, layer.name, int(np.prod(shape, dtype=np.int64))).reshape(shape)
-    if layer.rows is not None and layer.columns is not None:
-        signs = signs[layer.rows][:, layer.columns]
-    return signs[layer.mask]
-
-
-def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
+def digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over the header and the tensors of a file."""
     digest = hashlib.sha256(canonical_json(header))
     for name in ("channels", "masks", "signs", "stats"):
         if name in tensors:
@@ -304,7 +235,3 @@ def _fits(what: str, got: Mapping[str, tuple[int, ...]], expected: Mapping[str, 
             got="; ".join(wrong[:8]),
             remedy="the model's code may have changed since the file was written",
         )
-
-
-def _damaged(path: Path, expected: str, got: str) -> DataError:
-    return DataError(f"packed network {path}", expected=expected, got=got, remedy=_REMEDY)
