@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from sparse_support import program, subnetwork
-from torch import Tensor
+from torch import Tensor, nn
 
 from holdfast.core.errors import DataError, UsageError
 from holdfast.kernels import native
@@ -121,6 +121,15 @@ def test_threads_at_once_and_threads_within(packed: Packed) -> None:
 def test_a_wrong_input_is_an_error_that_says_what_is_expected(packed: Packed, x: Tensor) -> None:
     with pytest.raises(UsageError, match=r"expected float32 \(N, 1, 8, 8\) on the CPU"):
         packed.compile()(x)
+
+
+def test_a_model_of_two_outputs_is_an_error() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x
+
+    with pytest.raises(UsageError, match="one tensor"):
+        network(Two(), (1, 8, 8))
 
 
 def test_no_thread_is_an_error(packed: Packed) -> None:

@@ -103,6 +103,29 @@ def test_every_tile_gives_the_same_bits(isa: str, method: str) -> None:
 
 
 @needs_core
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("size", [(33, 31), (3, 40), (2, 2)], ids=["rows", "columns", "channels"])
+def test_threads_give_the_same_bits(isa: str, method: str, size: tuple[int, int]) -> None:
+    layer = nn.Conv2d(64, 96, 3, padding=1, bias=False)
+    sparse_(layer, 0.7)
+    net, _ = only(layer, (64, *size))
+    x, before = _draw(2, 64, *size), torch.get_num_threads()
+    run = program(net, 2, isa, method)
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(run(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    with torch.no_grad():
+        torch.testing.assert_close(found[0], layer(x), rtol=1e-4, atol=1e-4)
+
+
+@needs_core
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (2, 2), (1, 16), (33, 1)])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("isa", ISAS)

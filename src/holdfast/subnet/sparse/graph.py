@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from holdfast.core.errors import UsageError
 from holdfast.models.chains import Chain, find_chains
 from holdfast.models.fold import folded, is_foldable, norm_scale
 from holdfast.subnet.sparse.layout import Window
@@ -84,7 +85,8 @@ class Network:
 def network(model: nn.Module, shape: tuple[int, ...]) -> Network:
     """The network of ``model``, in eval mode, for inputs (N, *``shape``).
 
-    Raises whatever the model raises when it is traced or run.
+    Raises UsageError for a model that returns anything but one tensor, and whatever it raises when it is
+    traced or run.
     """
     graph = fx.Tracer().trace(model)
     for node in list(graph.nodes):
@@ -94,6 +96,9 @@ def network(model: nn.Module, shape: tuple[int, ...]) -> Network:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
     shapes = _Shapes(fx.GraphModule(model, graph)).of(torch.zeros(1, *shape))
+    made = next(node.args[0] for node in graph.nodes if node.op == "output")
+    if not isinstance(made, fx.Node) or made not in shapes:
+        raise UsageError("a compiled network", expected="one tensor as its output", got=type(made).__name__)
     chains = [c for c in find_chains(graph, model, _fusible, _foldable, pools=False) if _regular(c, shapes)]
     inner = {node for chain in chains for node in chain.nodes}
     layers = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -158,8 +159,6 @@ def save(plans: Sequence[Plan], path: Path) -> None:
 
 def load(path: Path) -> list[Plan]:
     """Read the plans of a file. Raises DataError for anything else."""
-    import json
-
     wanted = {field.name for field in fields(LayerPlan)}
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
