@@ -18,6 +18,7 @@ def run(
     data: Path | str,
     name: str | None,
     options: dict[str, Any],
+    match: Path | None,
     weights: Any,
     last_norm: bool,
     prune_rate: float,
@@ -37,6 +38,8 @@ def run(
 ) -> None:
     """Train by ``method`` and write ``out/model.safetensors`` and the records.
 
+    With ``match`` the model's width is the largest with which its float32 parameters take no more bytes than
+    that file.
     Accuracy, and accuracy under PGD of 20 steps within the radius of the training, are those on at most
     ``judged`` images of the validation set. A killed run that starts again in the same ``out`` goes on.
     """
@@ -46,6 +49,8 @@ def run(
 
     train, val = (open_data(data, split=split, seed=seed, limit=limit) for split in ("train", "val"))
     objective, judge = adversary(train.info, attack, attack_options, eps, eps_gev)
+    if match is not None:
+        options = {**options, "width": _width(model, train.info, last_norm, options, match)}
     found = baselines.train(
         method,
         network(model, train.info, None, last_norm, options),
@@ -68,6 +73,20 @@ def run(
     labels = {"model": name, "method": method, "weights": weights}
     records = verdict(found, shown, judge, out / "judged", seed=seed, labels=labels)
     write_records(out / "records.jsonl", [*records, _kept(found, name)])
+
+
+def _width(name: str, info: Any, last_norm: bool, options: dict[str, Any], match: Path) -> float:
+    from holdfast.subnet import baselines
+
+    return baselines.matched_width(
+        name,
+        match.stat().st_size // 4,
+        in_channels=info.shape[0],
+        classes=len(info.classes),
+        size=info.shape[1],
+        last_norm=last_norm,
+        **{key: value for key, value in options.items() if key != "width"},
+    )
 
 
 def _kept(model: Any, name: str) -> Record:
