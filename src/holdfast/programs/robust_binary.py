@@ -37,9 +37,9 @@ def run(
 ) -> None:
     """Fill the cells of ``tables`` at ``scale``: ``out/records.jsonl``, which grows as cells end.
 
-    Each training is a unit of its own, over ``workers`` processes of one thread (None: one a core; 1: this
-    process, which takes a GPU where there is one). Finished ones are kept in ``out/cells``, begun ones go on
-    from their checkpoint after a kill, and cells that agree share one. A cell is the mean over ``seeds``.
+    Each training is a unit of its own, over ``workers`` processes of one thread (None: one a core, or where
+    there is a GPU one that takes it; 1: this process). Finished ones are kept in ``out/cells``, begun ones go
+    on from their checkpoint after a kill, and cells that agree share one. A cell is the mean over ``seeds``.
     What is None is the scale's own.
     """
     sizes: dict[str, Any] = {
@@ -58,7 +58,7 @@ def run(
     )
     with ExitStack() as stack:
         executor: Executor | None = None
-        if (count := workers or environment.cores()) > 1:
+        if (count := workers or _processes()) > 1:
             # Forked copies of a process that uses OpenMP threads may hang.
             executor = stack.enter_context(ProcessPoolExecutor(count, mp_context=get_context("spawn")))
         measure(out, chosen, tables, executor)
@@ -81,6 +81,12 @@ def measure(out: Path, scale: Scale, tables: Sequence[str], executor: Executor |
             records += _drawn(replace(cell.training, seed=scale.seeds[0]), out)
     write_records(out / "records.jsonl", records)
     return records
+
+
+def _processes() -> int:
+    import torch
+
+    return 1 if torch.cuda.is_available() else environment.cores()
 
 
 def _measured(
