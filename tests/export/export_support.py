@@ -18,7 +18,7 @@ from holdfast.subnet.packed import Packed, PackedLayer, as_stored, stats_of
 from holdfast.subnet.rates import adaptive_counts
 from holdfast.subnet.signs import sign_bits
 
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-pedantic")
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-pedantic")
 CC = shutil.which("gcc") or shutil.which("cc")
 needs_cc = pytest.mark.skipif(CC is None, reason="needs a C compiler: gcc or cc")
 

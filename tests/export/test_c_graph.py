@@ -71,12 +71,12 @@ def test_a_graph_that_folds_badly_is_still_computed(monkeypatch: pytest.MonkeyPa
         assert ((found - expected).abs().amax(1) <= allowed(expected)).all()
 
 
-class Refused(nn.Module):
-    """One convolution, and ``module`` after it."""
+class Short(nn.Module):
+    """A 1×1 convolution, ``module`` after it, and the mean."""
 
     def __init__(self, config: models.ModelConfig, module: nn.Module) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(config.in_channels, config.classes, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(config.in_channels, config.classes, 1, bias=False)
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,8 +106,22 @@ REFUSED = {
 
 @pytest.mark.parametrize("named", REFUSED)
 def test_what_cannot_be_exported_is_named(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models.registry._entries, "odd", lambda config: Refused(config, REFUSED[named]))
+    monkeypatch.setitem(models.registry._entries, "odd", lambda config: Short(config, REFUSED[named]))
     with pytest.raises(UsageError, match=named) as caught:
         steps_of(packed("odd", norm=None, last_norm=False))
     assert "C export of model 'odd'" in str(caught.value)
     assert "to_module" in str(caught.value)
+
+
+@needs_cc
+def test_a_pool_and_an_activation_hand_nan_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    modules = nn.Sequential(nn.MaxPool2d(2), nn.ReLU())
+    monkeypatch.setitem(models.registry._entries, "odd", lambda config: Short(config, modules))
+    network = packed("odd", prune_rate=0, norm=None, last_norm=False)
+    images = torch.rand(3, 2, 12, 12)
+    images[1, 0, 0, 0] = float("nan")  # the first of its window
+    images[2, 1, 11, 11] = float("nan")  # the last
+    found = logits(build(network, tmp_path), images)
+    assert found.isnan().all(1).tolist() == [False, True, True]
+    with torch.no_grad():
+        torch.testing.assert_close(found, network.to_module()(images), equal_nan=True)
