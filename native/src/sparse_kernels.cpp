@@ -20,16 +20,22 @@ inline void channel(const SparseWeights& weights, const SparseGrid& grid, const 
                     Index m, Index at) {
     const Index in_step = CLOSE ? LANES : grid.in_column, out_step = CLOSE ? LANES : grid.out_column;
     Wide sums[T] = {};
-    const int* offset = weights.offset + weights.start[2 * m];
+    const int* plus = weights.offset + weights.start[2 * m];
     const int* minus = weights.offset + weights.start[2 * m + 1];
-    const int* end = weights.offset + weights.start[2 * m + 2];
-    for (; offset < minus; ++offset) {
-        const float* from = in + *offset;
+    const int *middle = minus, *end = weights.offset + weights.start[2 * m + 2];
+    // One of each at a time: what is summed so far stays small, and so do rounding errors.
+    for (; plus < middle && minus < end; ++plus, ++minus) {
+        const float *a = in + *plus, *b = in + *minus;
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) sums[t] += wide(a + t * in_step) - wide(b + t * in_step);
+    }
+    for (; plus < middle; ++plus) {
+        const float* from = in + *plus;
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) sums[t] += wide(from + t * in_step);
     }
-    for (; offset < end; ++offset) {
-        const float* from = in + *offset;
+    for (; minus < end; ++minus) {
+        const float* from = in + *minus;
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) sums[t] -= wide(from + t * in_step);
     }
