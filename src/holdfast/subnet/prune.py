@@ -106,7 +106,12 @@ def _counts(shapes: Sequence[Size], prune_rate: float, p: float | str, tilt: flo
     if p == "global" and by != "channel":
         p = 1.0  # layers will compete for the sum
     if not isinstance(p, int | float):
-        raise UsageError("p", expected="a number >= 0; global for single weights", got=p)
+        raise UsageError(
+            "p",
+            expected="a number >= 0; global for single weights",
+            got=p,
+            remedy="holdfast prune --p auto chooses one by short searches",
+        )
     if by == "channel":
         return channel_counts(shapes, prune_rate, p, tilt=tilt)
     return adaptive_counts([shape.numel() for shape in shapes], prune_rate, p, tilt=tilt)
