@@ -42,7 +42,7 @@ KEY = ("model", "batch", "attack_steps", "threads")
 def subnetwork(name: str, seed: int) -> Subnetwork:
     """The network as a search begins with it."""
     channels, size = SIZES[name]
-    options = {"norm": "batch_no_affine", "last_norm": True}
+    options = {"norm": "batch_no_affine", "last_norm": True, "stem": "cifar" if size == 32 else None}
     config = models.create(name, in_channels=channels, classes=10, size=size, **options).config
     plain = models.create(**config.arguments())
     sizes = [layer.weight.numel() for layer in prunable(plain).values()]

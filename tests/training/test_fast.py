@@ -178,7 +178,6 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(streams, make_model, tmp
                 out=tmp_path / "cut",
                 **options,
             )
-    # An objective that was used before has forgotten it.
     resumed = fit(
         make_model(), *streams, objective=objective, augment=Interrupted(), out=tmp_path / "cut", **options
     )
@@ -187,3 +186,10 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(streams, make_model, tmp
     assert values.abs().max() > 0
     content = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)
     assert torch.equal(content["memory"]["values"], values)
+
+
+def test_an_objective_that_was_used_before_has_forgotten_it(streams, make_model, tmp_path):
+    objective = objectives.create("fast", eps=EPS)
+    options = {"epochs": 1, "batch_size": 64, "objective": objective}
+    one, two = (fit(make_model(), *streams, **options, out=tmp_path / name) for name in ("a", "b"))
+    assert one.best.read_bytes() == two.best.read_bytes()
