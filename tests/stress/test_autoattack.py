@@ -37,7 +37,9 @@ def test_finds_exactly_what_is_not_robust() -> None:
     )
 
 
-@pytest.mark.parametrize(("classes", "eps"), [(2, 0.02), (3, 0.02), (12, 0.006)])
+@pytest.mark.parametrize(
+    ("classes", "eps"), [(2, 0.02), (3, 0.02), pytest.param(12, 0.006, marks=pytest.mark.slow)]
+)
 def test_few_and_many_classes_are_attacked_as_strongly(classes: int, eps: float) -> None:
     model = Linear(classes)
     stream = LinearStream(model, 16, wrong=0)
@@ -143,7 +145,7 @@ def test_is_quiet_and_gives_the_trace_function_back(capfd: pytest.CaptureFixture
 
 
 def test_fab_leaves_no_gradient_behind() -> None:
-    stream = ArrayStream(4)
+    stream = ArrayStream(1)
     check_stressor(AutoAttack(eps=0.1, attacks=["fab-t"]), make_net(), stream.x, stream.y)
 
 
