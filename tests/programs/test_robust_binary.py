@@ -219,6 +219,19 @@ def test_tables_mark_the_best_and_leave_out_what_was_not_measured(tmp_path, inst
     assert "20 steps" in robust_binary_sections.scale(records)
 
 
+def test_figures_are_drawn_of_what_can_be_compared(tmp_path, instant):
+    def titles(*tables):
+        records = robust_binary.measure(tmp_path, replace(DIGITS, seeds=(0,)), tables)
+        return [figure["title"] for figure in robust_binary_sections.figures(records)]
+
+    # One cell of the table over a is also that of the masks: a bar without LBN to stand beside is none.
+    assert titles("masks") == []
+    assert titles("lbn-a", "capacity") == [
+        "LBN, over the scale of the scores",
+        "Capacity: vanilla against adversarial training",
+    ]
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A tiny run of the paper by the command line, in an empty home: its JSON and its folder."""

@@ -98,7 +98,7 @@ def _bars(records: Sequence[Record]) -> Iterator[Figure]:
             }
             for r in chosen(records, table=table)
         ]
-        if rows:
+        if len({row["series"] for row in rows}) == 2:
             yield {
                 "title": title,
                 "svg": charts.bars(rows, x="x", x_title="p" if x == "p" else "a: scores start from N(0, a²)"),
