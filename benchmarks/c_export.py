@@ -32,7 +32,7 @@ RECORDS = Path(__file__).parent / "records" / "c_export.jsonl"
 ONE = {"in_channels": 1, "classes": 10, "norm": "batch_no_affine", "last_norm": True}
 NETWORKS: dict[str, dict[str, Any]] = {
     "digits convnet": {"name": "convnet", **ONE, "size": 8},
-    "MNIST convnet, width 2": {"name": "convnet", **ONE, "size": 28, "stem": "half", "width": 2.0},
+    "MNIST convnet, width 2": {"name": "convnet", **ONE, "size": 28, "strides": [2, 2, 2, 2], "width": 2.0},
     "e/γ cnn": {"name": "cnn", **ONE, "in_channels": 2, "classes": 2, "size": 32},
 }
 TIMER = """

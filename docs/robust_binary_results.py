@@ -34,7 +34,7 @@ tables and figures below, `records.jsonl` every number.
 
 | `--scale` | network and data | takes |
 |---|---|---|
-| `digits` | the CNN at width 2 on the 8×8 digits of scikit-learn | an hour on two cores, p-r a quarter |
+| `digits` | the conv net on the 8×8 digits of scikit-learn | an hour on two cores, p-r a quarter |
 | `mnist` | the same on 6,000 images of MNIST | about an hour |
 | `cifar10-small` | the same on 2,000 images of CIFAR-10 | about an hour |
 | `paper` | ResNet-34 on CIFAR-10 and CIFAR-100, 400 epochs (Fast: 100), AutoAttack | a GPU, and days |

@@ -18,7 +18,12 @@ from holdfast.subnet import Packed, golomb, load_packed, without_dead_channels
 NETWORKS: dict[str, dict[str, object]] = {
     "convnet": {},
     "convnet with affine norms": {"norm": "batch", "last_norm": False, "scale": 0.25},
-    "convnet without norms": {"norm": "none", "stem": "half", "mean": [0.5, 0.1], "std": [0.25, 2.0]},
+    "convnet without norms": {
+        "norm": "none",
+        "strides": [2, 2, 2, 2],
+        "mean": [0.5, 0.1],
+        "std": [0.25, 2.0],
+    },
     "convnet of one pixel": {"size": 1},
     "cnn": {"seed": None},
     "cnn of odd size": {"size": 13, "width": 0.5, "input_norm": False, "compress": "none"},

@@ -57,7 +57,8 @@ SMALL = {
     "vit of one patch": (4, {"dim": 16, "depth": 1, "mlp": 8, "heads": 1, "compress": "none"}),
     "cnn": (9, {"width": 0.5}),
     "convnet": (9, {"width": 0.5}),
-    "convnet of one pixel": (1, {"width": 0.5, "stem": "half"}),
+    "convnet of one pixel": (1, {"width": 0.5, "strides": (2, 2, 2, 2)}),
+    "convnet with pool": (8, {"width": 0.5, "strides": (1, 2, 1, 2), "pool": True}),
     "resnet20": (9, {"width": 0.25}),
 }
 

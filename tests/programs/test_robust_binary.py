@@ -268,7 +268,7 @@ def test_a_tiny_run_reproduces_only_what_needs_no_training(tiny):
     assert {name for name, row in rows.items() if row.reproduced} == {"counts.masks", "counts.paths"}
     cell = rows["p-r.r0.99.p0.1"]
     assert cell.status == "reduced"
-    for cut in ("data: digits", "model: cnn", "judge: pgd", "epochs: 1 of 400", "images: 200 of 50000"):
+    for cut in ("data: digits", "model: convnet", "judge: pgd", "epochs: 1 of 400", "images: 200 of 50000"):
         assert cut in cell.reduced_how
     assert rows["p-r.r0.5.p0.1"].status == rows["lbn-a.lbn.a0.1"].status == "not run"
     assert rows["cost.forward"].status == "reduced"
@@ -286,6 +286,6 @@ def test_what_a_tiny_run_says_of_its_trainings(tiny):
     assert attacked == replayed
     for record in singles:
         assert record.labels["training_images"] == 200
-        assert (record.n, record.labels["kept"]) == (40, 1152)
+        assert (record.n, record.labels["kept"]) == (40, 982)
         assert record.interval.method == "wilson"
     assert (out / "networks" / "network.packed").exists()

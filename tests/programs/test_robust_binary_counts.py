@@ -12,7 +12,7 @@ from holdfast.programs.robust_binary_counts import cost, counts, dead_channels
 from holdfast.programs.robust_binary_derived import chosen
 from holdfast.subnet import adaptive_counts
 
-SIZES = [144, 4608, 13824, 27648, 64512, 4480]
+SIZES = [144, 4608, 18432, 73728, 1280]
 """Weights of the small CNN's layers on the digits."""
 
 
@@ -23,14 +23,14 @@ def counted():
 
 def test_masks_and_paths_are_those_of_the_kept_weights(counted):
     kept = adaptive_counts(SIZES, 0.99, 0.1)
-    found = {"model": "cnn", "prune_rate": 0.99, "p": 0.1}
+    found = {"model": "convnet", "prune_rate": 0.99, "p": 0.1}
     (masks,) = chosen(counted, "log10_masks", **found)
     (paths,) = chosen(counted, "log10_paths", **found)
     assert masks.value == pytest.approx(log10(prod(map(comb, SIZES, kept))))
     assert paths.value == pytest.approx(log10(prod(kept)))
 
 
-@pytest.mark.parametrize("model", ["resnet34", "cnn"])
+@pytest.mark.parametrize("model", ["resnet34", "convnet"])
 def test_p_1_has_most_masks_and_p_0_most_paths(counted, model):
     for rate in (0.5, 0.99):
         (masks,) = chosen(counted, "most_masks_at_p", model=model, prune_rate=rate)
@@ -43,10 +43,10 @@ def test_operations_saved():
     assert found["resnet34", "forward"].value == 50
     assert 24.9 < found["resnet34", "backward"].value < 25
     # The first convolution needs no gradient of its input, where the others save their multiplications.
-    macs = [size * side**2 for size, side in zip(SIZES, (8, 4, 4, 2, 2, 1), strict=True)]
-    assert found["cnn", "forward"].labels["operations"] == 2 * sum(macs)
+    macs = [size * side**2 for size, side in zip(SIZES, (8, 4, 4, 2, 1), strict=True)]
+    assert found["convnet", "forward"].labels["operations"] == 2 * sum(macs)
     saved = (sum(macs) - macs[0]) / (4 * sum(macs) - 2 * macs[0])
-    assert found["cnn", "backward"].value == pytest.approx(100 * saved)
+    assert found["convnet", "backward"].value == pytest.approx(100 * saved)
 
 
 def layer(name, mask):

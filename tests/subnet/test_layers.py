@@ -61,6 +61,20 @@ def test_scores_receive_the_weight_times_its_gradient() -> None:
     assert (layer.scores.grad != 0).sum() > layer.kept  # those left out learn as well
 
 
+def test_ranked_by_size_a_negative_score_moves_the_other_way() -> None:
+    by_value, by_size = conv(), conv()
+    by_size.start(by_size.weight, by_value.scores, 5, "magnitude")
+    x = torch.randn(2, 2, 7, 7)
+    with torch.no_grad():
+        by_value.scores.copy_(by_size.scores.abs())  # the same mask
+    for layer in (by_value, by_size):
+        layer(x).square().sum().backward()
+    assert by_value.scores.grad is not None
+    assert by_size.scores.grad is not None
+    assert bool((by_size.scores < 0).any())
+    torch.testing.assert_close(by_size.scores.grad, by_value.scores.grad * by_size.scores.sign())
+
+
 def test_the_mask_follows_the_scores() -> None:
     layer = conv(1)
     for place in (3, 17, 30):

@@ -93,19 +93,14 @@ class Scale:
     fast_epochs: int | None = None
 
 
-SMALL_CNN: tuple[tuple[str, Any], ...] = (
-    ("width", 2.0),
-    ("dropout", 0.0),
-    ("input_norm", False),
-    ("compress", "none"),
-)
-"""Convolutions of 16, 32, 48, 64 and 112 channels: 115k weights at 8×8×1."""
+SMALL_NET: tuple[tuple[str, Any], ...] = (("strides", (1, 2, 1, 2)), ("pool", True))
+"""Convolutions of 16, 32, 64 and 128 channels: 98k weights."""
 
 
 def _training(data: str, epochs: int, **sizes: Any) -> Training:
     defaults: dict[str, Any] = {
-        "model": "cnn",
-        "options": SMALL_CNN,
+        "model": "convnet",
+        "options": SMALL_NET,
         "batch_size": 64,
         "lr": 0.1,
         "binary_lr": 3e-3,

@@ -11,7 +11,7 @@ from torch import nn
 from holdfast import models
 from holdfast.core.result import Label, Record
 from holdfast.programs.mask_figures import alive, consecutive, empty_on_both_sides
-from holdfast.programs.robust_binary_cells import SMALL_CNN
+from holdfast.programs.robust_binary_cells import SMALL_NET
 from holdfast.subnet.cost import multiplications
 from holdfast.subnet.layers import prunable
 from holdfast.subnet.rates import adaptive_counts, log10_masks, log10_paths
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, dict[str, Any]] = {
     "resnet34": {"in_channels": 3, "size": 32, "stem": "cifar"},
-    "cnn": {"in_channels": 1, "size": 8, **dict(SMALL_CNN)},
+    "convnet": {"in_channels": 1, "size": 8, **dict(SMALL_NET)},
 }
 """Networks that are counted: the paper's on CIFAR-10, and the one of the digits."""
 BEYOND = (1.25, 1.5)

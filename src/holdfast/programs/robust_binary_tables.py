@@ -88,7 +88,7 @@ def _comparison(records: Sequence[Record], classes: int) -> dict[str, Any]:
 
 
 def _counts(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
-    for model in ("resnet34", "cnn"):
+    for model in ("resnet34", "convnet"):
         rates = (0.5, 0.9, 0.99)
         powers = sorted({float(r.labels["p"]) for r in chosen(records, "log10_masks", model=model)})
         columns = [
@@ -109,7 +109,7 @@ def _counts(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
         model: [
             _text(chosen(records, "operations_saved", model=model, **{"pass": each}), 4) for each in passes
         ]
-        for model in ("resnet34", "cnn")
+        for model in ("resnet34", "convnet")
     }
     yield {
         "title": "Operations that ±1 weights save",

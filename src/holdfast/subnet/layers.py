@@ -2,7 +2,7 @@
 
 Edge-popup (Ramanujan et al., CVPR 2020): forward, the weights with the k largest scores take part; backward,
 the mask is passed over as if it were the score itself (straight-through), so the score of a weight w receives
-w ∂L/∂W.
+w ∂L/∂W; ranked by |s|, sign(s) w ∂L/∂W.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ class Masked(_Base):
         """The weights that take part, 0 elsewhere; its gradient goes to the scores."""
         _, product = self._current()
         if torch.is_grad_enabled() and self.scores.requires_grad:
-            chosen: Tensor = _Chosen.apply(self.scores, self.weight, product)  # type: ignore[no-untyped-call]
+            by_size = self._by == "magnitude"
+            chosen: Tensor = _Chosen.apply(  # type: ignore[no-untyped-call]
+                self.scores, self.weight, product, by_size
+            )
             return chosen
         return product
 
@@ -97,17 +100,18 @@ class MaskedLinear(Masked, nn.Linear):
 
 
 class _Chosen(torch.autograd.Function):
-    """``product`` = weight · mask, with a gradient as if the scores had been the mask."""
+    """``product`` = weight · mask, with a gradient as if what is ranked, s or |s|, had been the mask."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, weight: Tensor, product: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
+    def forward(ctx: Any, scores: Tensor, weight: Tensor, product: Tensor, by_size: bool) -> Tensor:
+        ctx.save_for_backward(weight, *([scores] if by_size else []))
         return product.detach()  # not a view, which would choose strides of its own where a dimension is 1
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (weight,) = ctx.saved_tensors
-        return torch.mul(gradient, weight, out=torch.empty_like(weight)), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, *scores = ctx.saved_tensors
+        found = torch.mul(gradient, weight, out=torch.empty_like(weight))
+        return found * scores[0].sign() if scores else found, None, None, None
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:

@@ -7,7 +7,6 @@ comparison with it makes the mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -47,17 +46,6 @@ def top_mask(scores: Tensor, k: int, by: By = "value") -> Tensor:
     larger, equal = values > threshold, (values == threshold).reshape(-1)
     first = equal.cumsum(0) <= k - torch.count_nonzero(larger)
     return larger | (equal & first).view(values.shape)
-
-
-@dataclass(frozen=True)
-class Selector:
-    """``top_mask`` by one of the two rankings."""
-
-    by: By = "value"
-
-    def mask(self, scores: Tensor, k: int) -> Tensor:
-        """As ``top_mask``."""
-        return top_mask(scores, k, self.by)
 
 
 def _compared(scores: Tensor, by: By) -> Tensor:
