@@ -32,11 +32,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks import _records
 from benchmarks.fused_overhead import ALLOCATOR, TOLERANCE
 from holdfast import kernels, models, protect
 from holdfast.abft.layers import ProtectedLayer
 from holdfast.abft.protect import Protected
-from holdfast.core.result import Label, Record, read_records, write_records
+from holdfast.core.result import Label, Record
 from holdfast.core.stats import bootstrap
 
 RECORDS = Path(__file__).parent / "records" / "fault_price.jsonl"
@@ -248,9 +249,7 @@ def main() -> None:
         for batch in arguments.batches:
             for path in arguments.paths:
                 made = records(name, batch, path, arguments.rounds, arguments.layers, arguments.processes)
-                kept = read_records(arguments.out) if arguments.out.exists() else []
-                new = {_key(record) for record in made}
-                write_records(arguments.out, [*(old for old in kept if _key(old) not in new), *made])
+                _records.replace(arguments.out, made, _key)
                 for price, beyond in zip(made[::2], made[1::2], strict=True):
                     assert price.interval is not None
                     labels = price.labels

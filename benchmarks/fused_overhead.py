@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks import _records
 from holdfast import kernels, models, protect
 from holdfast.abft.fused import Program
-from holdfast.core.result import Label, Record, read_records, write_records
+from holdfast.core.result import Label, Record
 from holdfast.core.stats import bootstrap
 from holdfast.core.timing import time_pairs
 from holdfast.programs.baselines import LAYOUTS, compiled, fastest_eager, forward
@@ -147,9 +148,7 @@ def main() -> None:
     for name in arguments.models:
         for batch in arguments.batches:
             made = records(name, batch, tuple(arguments.baselines), arguments.pairs, arguments.processes)
-            kept = read_records(arguments.out) if arguments.out.exists() else []
-            new = {_key(record) for record in made}
-            write_records(arguments.out, [*(old for old in kept if _key(old) not in new), *made])
+            _records.replace(arguments.out, made, _key)
             for record in made:
                 assert record.interval is not None
                 table.add_row(

@@ -24,8 +24,9 @@ from rich.table import Table
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from benchmarks import _records
 from holdfast import models
-from holdfast.core.result import Label, Record, read_records, write_records
+from holdfast.core.result import Label, Record
 from holdfast.core.stats import bootstrap
 from holdfast.core.timing import time_pairs
 from holdfast.subnet import Subnetwork, adaptive_counts
@@ -156,10 +157,7 @@ def main() -> None:
     for name in arguments.models:
         for steps in arguments.attack_steps:
             made = record(name, arguments.batch, steps, arguments.pairs, arguments.processes)
-            kept = read_records(arguments.out) if arguments.out.exists() else []
-            key = [made.labels[label] for label in KEY]
-            kept = [old for old in kept if [old.labels[label] for label in KEY] != key]
-            write_records(arguments.out, [*kept, made])
+            _records.replace(arguments.out, [made], lambda r: tuple(r.labels[label] for label in KEY))
             assert made.interval is not None
             table.add_row(
                 name,

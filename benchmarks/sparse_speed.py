@@ -28,8 +28,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks import _records
 from holdfast import data, kernels, models
-from holdfast.core.result import Label, Record, read_records, write_records
+from holdfast.core.result import Label, Record
 from holdfast.core.stats import bootstrap
 from holdfast.core.timing import time_pairs
 from holdfast.kernels import native
@@ -361,9 +362,7 @@ def _key(record: Record) -> tuple[Any, ...]:
 
 
 def _keep(out: Path, made: list[Record], table: Table) -> None:
-    old = read_records(out) if out.exists() else []
-    new = {_key(record) for record in made}
-    write_records(out, [*(record for record in old if _key(record) not in new), *made])
+    _records.replace(out, made, _key)
     for record in made:
         labels = " ".join(f"{name}={value}" for name, value in record.labels.items())
         assert record.value is not None

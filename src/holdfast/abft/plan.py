@@ -9,7 +9,6 @@ whole output, and RC is off.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -24,9 +23,9 @@ from torch import Tensor
 from holdfast.abft.events import RUNGS, Guard
 from holdfast.abft.ladder import correct
 from holdfast.abft.layer_call import LayerCall
+from holdfast.core import plan_file
 from holdfast.core.environment import machine
-from holdfast.core.errors import DataError, UsageError
-from holdfast.core.paths import write_json
+from holdfast.core.errors import UsageError
 from holdfast.kernels import backend, batch_sum
 
 if TYPE_CHECKING:
@@ -76,35 +75,18 @@ class Plan:
 
 def save(plans: Sequence[Plan], path: Path) -> None:
     """Write ``plans`` as JSON, atomically."""
-    entries = [{"key": dict(plan.key), "layers": [asdict(each) for each in plan.layers]} for plan in plans]
-    write_json(path, {"schema": FORMAT, "plans": entries})
+    plan_file.save(path, FORMAT, ((plan.key, [asdict(each) for each in plan.layers]) for plan in plans))
 
 
 def load(path: Path) -> list[Plan]:
     """Read the plans of a file. Raises DataError for anything else, and for one that is incomplete."""
-    wanted = {field.name for field in fields(LayerPlan)}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != FORMAT:
-            raise ValueError(f"schema {document['schema']!r}")
-        plans = []
-        for entry in document["plans"]:
-            layers = []
-            for layer in entry["layers"]:
-                if set(layer) != wanted or not set(layer["rungs"]) <= set(RUNGS):
-                    raise ValueError(f"layer {layer!r}")
-                layers.append(LayerPlan(**{**layer, "rungs": tuple(layer["rungs"])}))
-            plans.append(Plan(dict(entry["key"]), tuple(layers)))
-        return plans
-    except OSError as error:
-        raise DataError(f"plan {path}", expected="a readable file", got=str(error)) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"plan {path}",
-            expected=f"a plan of schema {FORMAT}",
-            got=f"{type(error).__name__} {error}"[:200],
-            remedy="remove the file; it is made anew at the next call",
-        ) from error
+    return [Plan(key, layers) for key, layers in plan_file.load(path, FORMAT, _layer)]
+
+
+def _layer(entry: dict[str, Any]) -> LayerPlan:
+    if set(entry) != {field.name for field in fields(LayerPlan)} or not set(entry["rungs"]) <= set(RUNGS):
+        raise ValueError(f"layer {entry!r}")
+    return LayerPlan(**{**entry, "rungs": tuple(entry["rungs"])})
 
 
 def key_of(layers: Iterable[ProtectedLayer], x: Tensor) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,9 +13,8 @@ import torch
 from torch import Tensor
 
 from holdfast import kernels
+from holdfast.core import plan_file
 from holdfast.core.environment import machine
-from holdfast.core.errors import DataError
-from holdfast.core.paths import write_json
 from holdfast.kernels import native
 from holdfast.subnet.sparse.build import METHODS, Choice
 from holdfast.subnet.sparse.graph import Network
@@ -153,28 +151,16 @@ def _kept(weights: Any) -> int:
 
 def save(plans: Sequence[Plan], path: Path) -> None:
     """Write ``plans`` as JSON, atomically."""
-    entries = [{"key": dict(plan.key), "layers": [asdict(each) for each in plan.layers]} for plan in plans]
-    write_json(path, {"schema": FORMAT, "plans": entries})
+    plan_file.save(path, FORMAT, ((plan.key, [asdict(each) for each in plan.layers]) for plan in plans))
 
 
 def load(path: Path) -> list[Plan]:
     """Read the plans of a file. Raises DataError for anything else."""
+    return [Plan(key, layers) for key, layers in plan_file.load(path, FORMAT, _layer)]
+
+
+def _layer(entry: dict[str, Any]) -> LayerPlan:
     wanted = {field.name for field in fields(LayerPlan)}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != FORMAT:
-            raise ValueError(f"schema {document['schema']!r}")
-        plans = []
-        for entry in document["plans"]:
-            for each in entry["layers"]:
-                if set(each) != wanted or each["method"] not in METHODS or each["tile"] not in TILES:
-                    raise ValueError(f"layer {each!r}")
-            plans.append(Plan(dict(entry["key"]), tuple(LayerPlan(**each) for each in entry["layers"])))
-        return plans
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"plan {path}",
-            expected=f"a plan of schema {FORMAT}",
-            got=f"{type(error).__name__} {error}"[:200],
-            remedy="remove the file; it is made anew at the next call",
-        ) from error
+    if set(entry) != wanted or entry["method"] not in METHODS or entry["tile"] not in TILES:
+        raise ValueError(f"layer {entry!r}")
+    return LayerPlan(**entry)
