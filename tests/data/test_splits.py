@@ -29,6 +29,7 @@ def test_splits_are_disjoint_and_complete(n, seed, official):
     t = table(np.zeros(n), marks)
     parts = [select(t, split, seed) for split in ("train", "val", "test")]
     assert np.array_equal(np.sort(np.concatenate(parts)), select(t, "all", seed))
+    assert np.array_equal(np.union1d(parts[0], parts[1]), select(t, "train_val", seed))
     assert all(np.all(np.diff(part) > 0) for part in parts)
     if official:
         assert np.array_equal(parts[2], np.flatnonzero(marks))
@@ -52,7 +53,7 @@ def test_an_event_keeps_its_split_whatever_is_opened_beside_it():
 
 
 def test_unknown_split():
-    with pytest.raises(UsageError, match="one of train, val, test, all"):
+    with pytest.raises(UsageError, match="one of train, val, test, train_val, all"):
         select(table([0, 1]), "dev", 0)
 
 

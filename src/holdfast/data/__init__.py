@@ -27,7 +27,7 @@ def open(  # noqa: A001  # reads as holdfast.data.open
     cache_bytes: int | None = None,
     image_size: int | None = None,
 ) -> Stream:
-    """Open one split ("train", "val", "test" or "all") of a data set as a Stream.
+    """Open one split ("train", "val", "train_val" for both, "test" or "all") of a data set as a Stream.
 
     ``source`` is a data set's name (digits, mnist, cifar10, cifar100, or a plugin's), one or several files or
     folders in the ML4SCI HDF5 layout (a list, or comma-separated), a folder laid out as ImageNet is

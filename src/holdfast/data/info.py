@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Split = Literal["train", "val", "test", "all"]
+Split = Literal["train", "val", "test", "train_val", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 

@@ -19,6 +19,7 @@ def select(table: Table, split: Split, seed: int) -> Indices:
 
     Without official splits, shares of 70, 15 and 15 % by a hash of seed and row: an event keeps its split
     whatever files it is opened with. With an official test set, val is 10 % of the official training set.
+    ``train_val`` is what is not test.
     Raises UsageError.
     """
     if split not in SPLITS:
@@ -32,6 +33,7 @@ def select(table: Table, split: Split, seed: int) -> Indices:
     else:
         val = place < OFFICIAL_VAL
         parts = {"train": ~table.official & ~val, "val": ~table.official & val, "test": table.official}
+    parts["train_val"] = ~parts["test"]
     return np.flatnonzero(parts[split])
 
 

@@ -49,6 +49,7 @@ class Training:
     steps: int
     step: float
     judge: Literal["pgd", "autoattack"]
+    split: Literal["train", "train_val"] = "train"
     limit: int | None = None
     test_limit: int | None = None
     options: tuple[tuple[str, Any], ...] = ()
@@ -141,6 +142,7 @@ SCALES = {
             10,
             0.25,
             "autoattack",
+            split="train_val",  # the papers train on all but the test set
             options=(("stem", "cifar"),),
             augment=True,
         ),

@@ -37,7 +37,7 @@ def train_and_judge(cell: Training, folder: Path, threads: int | None = 1) -> li
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    train, val = (data.open(cell.data, split=split, limit=cell.limit) for split in ("train", "val"))
+    train, val = (data.open(cell.data, split=split, limit=cell.limit) for split in (cell.split, "val"))
     test = data.open(cell.data, split="test", limit=cell.test_limit)
     labels = {**described(cell), "training_images": train.info.n, "test_images": test.info.n}
     replay = None
