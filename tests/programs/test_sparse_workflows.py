@@ -20,6 +20,7 @@ def test_a_subnetwork_beside_the_dense_cnn_is_protected_and_stressed(make_runner
     kept = {r.labels["model"]: r.value for r in records if r.metric == "kept_weights"}
     assert kept["cnn-sparse"] > 0
     measured = {(r.metric, r.labels["model"], r.labels["protection"]) for r in records if "model" in r.labels}
+    assert ("latency_ratio", "cnn-sparse", "compiled") in measured
     for protection in ("plain", "protected"):
         assert {
             ("critical_sdc_rate", "cnn-sparse", protection),

@@ -102,6 +102,8 @@ _COLUMNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("detected, weights", "detected_rate", {"stressor": "bit_flips", "site": "weight"}),
     ("FLOPs an image", "flops", {}),
     ("parameters", "parameters", {}),
+    ("kept weights", "kept_weights", {}),
+    ("file", "file_size", {}),
 )
 
 
