@@ -16,12 +16,12 @@ SLOW = ("dask", "cnn_inference_f32")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_python_of_a_page_runs(page):
+def test_the_python_of_a_page_runs(page, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     if not blocks:
         pytest.skip("no Python on this page")
     # The blocks of a page build on each other.
-    run(["-c", "\n".join(blocks)])
+    run(["-c", "\n".join(blocks)], cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,6 @@ def test_the_measurements_are_those_of_the_records():
     assert done.stdout == (ROOT / "docs" / "measurements.md").read_text()
 
 
-def run(arguments):
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=240)
+def run(arguments, cwd=None):
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
