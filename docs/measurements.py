@@ -107,8 +107,9 @@ SECTIONS = (
     (
         "Size and speed of a packed ResNet-34",
         "32×32×3, prune rate 0.99, random scores, statistics of CIFAR-10 batches, one thread. Speed: median "
-        "paired ratio of the dense model's time over the packed one's; prepacked: oneDNN with norms folded in, "
-        "sums and ReLUs fused, channels last; compiled: torch.compile with freezing. Before any time is taken, "
+        "paired ratio of the dense model's time over the packed one's; prepacked: oneDNN with norms folded "
+        "in, sums and ReLUs fused, channels last; compiled: torch.compile with freezing. "
+        "Before any time is taken, "
         "the logits of 10,000 test images are compared with the unpacked model's. Additions a second stand "
         "beside what the same loop does on data in the first- and second-level cache.",
         "HOLDFAST_DATA=... python -m benchmarks.sparse_speed",
@@ -117,7 +118,8 @@ SECTIONS = (
     ),
     (
         "What a mask search costs a step",
-        "Median paired ratio of a step of adversarial training with masks and straight-through gradients over "
+        "Median paired ratio of a step of adversarial training with masks and "
+        "straight-through gradients over "
         "the same step with fixed weights; prune rate 0.99, p = 0.1, one thread.",
         "python -m benchmarks.search_overhead",
         "search_overhead.jsonl",
@@ -125,7 +127,8 @@ SECTIONS = (
     ),
     (
         "Exported C",
-        "Tables and code in flash, working memory, and time an image of the C export, gcc without options for "
+        "Tables and code in flash, working memory, and time an image of the C export, gcc "
+        "without options for "
         "this processor, one thread.",
         "python -m benchmarks.c_export",
         "c_export.jsonl",
