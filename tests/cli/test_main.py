@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.cli import verbs
+from holdfast.cli import output
 from holdfast.cli.app import DOMAIN_VERBS, app
 from holdfast.core.result import Interval, Record
 
@@ -102,7 +102,7 @@ def test_a_record_is_told_in_one_line():
     record = Record(
         metric="critical_sdc_rate", value=0.95, unit="1", direction="lower", interval=interval, n=9
     )
-    assert verbs._in_words(record) == "critical sdc rate: 0.95 [0.9, 0.98]"
+    assert output.in_words(record) == "critical sdc rate: 0.95 [0.9, 0.98]"
     labels = {"model": "cnn", "strata": 4}
     planned = Record(metric="planned_trials", value=29, unit="trials", direction="none", labels=labels)
-    assert verbs._in_words(planned) == "planned trials: 29 trials (model cnn, strata 4)"
+    assert output.in_words(planned) == "planned trials: 29 trials (model cnn, strata 4)"

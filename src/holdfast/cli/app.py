@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import verbs
+from holdfast.cli import verbs, views
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -54,7 +54,7 @@ def doctor(json: Json = False) -> None:
 
     Example: holdfast doctor
     """
-    rows = verbs.doctor()
+    rows = views.doctor()
     if json:
         print_json({row[0]: {"state": row[1], "detail": row[2]} for row in rows})
     else:
@@ -69,7 +69,7 @@ def list_(
 
     Example: holdfast list workflow
     """
-    verbs.print_components(verbs.components(kind), json)
+    views.print_components(views.components(kind), json)
 
 
 @app.command()
@@ -78,7 +78,7 @@ def search(text: Annotated[str, typer.Argument(help="words to look for")], json:
 
     Example: holdfast search hardened
     """
-    verbs.print_components(verbs.search(text), json)
+    views.print_components(views.search(text), json)
 
 
 @app.command()
@@ -87,7 +87,7 @@ def show(target: Target, json: Json = False) -> None:
 
     Example: holdfast show workflow:egamma-hardened
     """
-    verbs.show(target, json)
+    views.show(target, json)
 
 
 @app.command()
@@ -98,7 +98,7 @@ def validate(
 
     Example: holdfast validate my-components/
     """
-    verbs.validate(path, json)
+    views.validate(path, json)
 
 
 @app.command(context_settings=EXTRA)
@@ -148,7 +148,7 @@ def frontier(
 
     Example: holdfast frontier holdfast-out --objective auc:max --objective latency:min
     """
-    verbs.frontier(source, objective, by or ["model", "protection"], json)
+    views.frontier(source, objective, by or ["model", "protection"], json)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def report(
 
     Example: holdfast report holdfast-out -o report.html
     """
-    verbs.report(source, out, json)
+    views.report(source, out, json)
 
 
 def _protect(
@@ -191,7 +191,7 @@ def _export_c(
 
 
 def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -> None:
-    program = verbs.load_builtin("program", verb)
+    program = views.load_builtin("program", verb)
 
     def command(context: typer.Context, out: Out = None, force: Force = False, json: Json = False) -> None:
         verbs.run(f"program:{verb}", context.args, out=out, force=force, json=json)
@@ -246,7 +246,7 @@ def show_plan(
 
     Example: holdfast plan show planned/plan.json
     """
-    verbs.show_plan(path, json)
+    views.show_plan(path, json)
 
 
 export = typer.Typer(

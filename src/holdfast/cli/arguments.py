@@ -41,6 +41,18 @@ def parse(
     return values
 
 
+def parse_objectives(objectives: Sequence[str]) -> dict[str, str]:
+    """Directions ("lower", "higher") by metric from ``METRIC:min`` and ``METRIC:max``. Raises UsageError."""
+    directions = {"min": "lower", "max": "higher"}
+    parsed = {}
+    for text in objectives:
+        metric, _, direction = text.rpartition(":")
+        if not metric or direction not in directions:
+            raise UsageError("--objective", expected="METRIC:min or METRIC:max", got=repr(text))
+        parsed[metric] = directions[direction]
+    return parsed
+
+
 def _value(words: list[str]) -> str:
     return words.pop(0) if words and not words[0].startswith("--") else "true"
 
