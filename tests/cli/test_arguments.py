@@ -26,6 +26,23 @@ def test_words_become_values(words, expected):
     assert parse(words, positional=["model"], short={"d": "data"}) == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["a.h5"], "a.h5", id="one"),
+        pytest.param(["a.h5,b.h5"], "a.h5,b.h5", id="one word of several"),
+        pytest.param(["a.h5", "b,c.h5"], ["a.h5", "b,c.h5"], id="two"),
+    ],
+)
+def test_the_last_position_may_take_all_words(words, expected):
+    words = ["m.pt", *words, "--seed", "1"]
+    assert parse(words, positional=["model", "files"], many="files") == {
+        "model": "m.pt",
+        "files": expected,
+        "seed": "1",
+    }
+
+
 def test_a_file_gives_json_values(tmp_path):
     path = tmp_path / "inputs.json"
     path.write_text(json.dumps({"events": 10, "options": {"width": 0.5}}))

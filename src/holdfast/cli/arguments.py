@@ -11,17 +11,23 @@ from holdfast.core.errors import UsageError
 
 
 def parse(
-    arguments: Sequence[str], *, positional: Sequence[str] = (), short: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    *,
+    positional: Sequence[str] = (),
+    short: Mapping[str, str] | None = None,
+    many: str | None = None,
 ) -> dict[str, Any]:
     """Turn command-line words into input values: strings from options, JSON values from files.
 
-    ``positional`` names what bare words mean, in order; ``short`` maps one-letter options to names. Dashes in
+    ``positional`` names what bare words mean, in order, and ``many`` the last of them, if it takes all words
+    that are left (a list where there are several); ``short`` maps one-letter options to names. Dashes in
     keys become underscores; an option without a value means true; later values win. Types and names are
     checked where the inputs are declared. Raises UsageError.
     """
     values: dict[str, Any] = {}
     names = list(positional)
     words = list(arguments)
+    rest: list[str] = []
     while words:
         word = words.pop(0)
         if word.startswith("@"):
@@ -34,6 +40,9 @@ def parse(
         elif word.startswith("-") and len(word) > 1:
             known = ", ".join(f"-{letter}" for letter in short or {}) or "no short options"
             raise UsageError("command line", expected=known, got=word, remedy="write --key value")
+        elif names and names[0] == many:
+            rest.append(word)
+            values[names[0]] = rest if len(rest) > 1 else word  # one word may be several, with commas
         elif names:
             values[names.pop(0)] = word
         else:

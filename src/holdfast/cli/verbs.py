@@ -19,7 +19,11 @@ _FEW = 8
 
 def _inputs(component: Any, words: Sequence[str]) -> dict[str, Any]:
     cli = getattr(component.meta, "cli", None)
-    return arguments.parse(words, positional=cli.positional if cli else (), short=cli.short if cli else None)
+    if cli is None:
+        return arguments.parse(words)
+    last = cli.positional[-1] if cli.positional else None
+    many = last if last is not None and component.meta.inputs[last].type == "paths" else None
+    return arguments.parse(words, positional=cli.positional, short=cli.short, many=many)
 
 
 def run(target: str, words: Sequence[str], *, out: Path | None, force: bool, json: bool) -> None:
