@@ -40,6 +40,21 @@ def test_sigma_as_fraction_of_each_maximum() -> None:
     assert relative[0].std().item() == pytest.approx(0.1, rel=0.3)
 
 
+def test_sigma_of_each_reading() -> None:
+    x = X.clone()
+    x[:, :, 0] = 0
+    added = noisy(GaussianNoise(sigma_relative=0.3, unit_gev=(50.0, None)), x) - x
+    assert not added[:, :, 0].any()
+    assert not added[:, 1].any()
+    assert (added[:, 0, 1:] / x[:, 0, 1:]).std().item() == pytest.approx(0.3, rel=0.05)
+
+
+def test_sigma_in_input_units_is_on_every_channel() -> None:
+    added = noisy(GaussianNoise(sigma_input=0.1, unit_gev=(50.0, None))) - X
+    assert added[:, 0].std().item() == pytest.approx(0.1, rel=0.05)
+    assert added[:, 1].std().item() == pytest.approx(0.1, rel=0.05)
+
+
 def test_fraction_spares_channels_that_are_no_energy() -> None:
     added = noisy(GaussianNoise(sigma_fraction_of_max=0.1, unit_gev=(None, 2.0))) - X
     assert not added[:, 0].any()

@@ -37,13 +37,70 @@ def wilson(successes: float, n: float, level: float = 0.95) -> Interval:
 
 
 def roc_auc(
-    labels: NDArray[np.integer], scores: NDArray[np.floating], level: float = 0.95
+    labels: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    level: float = 0.95,
+    *,
+    groups: NDArray[np.integer] | None = None,
 ) -> tuple[float, Interval]:
     """ROC-AUC and its DeLong interval (DeLong 1988; midranks as in Sun and Xu 2014), O(n log n).
 
     ``labels`` (n,) of 0 and 1, ``scores`` (n,) finite, higher meaning class 1; ties count one half. The
-    interval is clipped to [0, 1]. Raises UsageError for one class only, for shapes that differ, for NaN.
+    interval is clipped to [0, 1]. ``groups`` (n,) are numbers of what samples have in common, such as one map
+    of dead channels: the interval then counts groups, not samples (Obuchowski 1997). Raises UsageError for
+    one class only, for shapes that differ, for NaN, for a single group.
     """
+    auc, parts = _structure(labels, scores)
+    half = _z(level) * sqrt(_variance(parts, labels, groups))
+    method = "delong" if groups is None else "delong, by group"
+    return auc, Interval(low=max(0.0, auc - half), high=min(1.0, auc + half), level=level, method=method)
+
+
+def auc_difference(
+    labels: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    others: NDArray[np.floating],
+    level: float = 0.95,
+    *,
+    groups: NDArray[np.integer] | None = None,
+) -> tuple[float, Interval]:
+    """AUC of ``scores`` minus AUC of ``others`` on the same samples, and its paired DeLong interval.
+
+    Arguments and errors as in ``roc_auc``.
+    """
+    (first, parts), (second, other) = _structure(labels, scores), _structure(labels, others)
+    half = _z(level) * sqrt(_variance(parts - other, labels, groups))
+    method = "paired delong" if groups is None else "paired delong, by group"
+    difference = first - second
+    return difference, Interval(low=difference - half, high=difference + half, level=level, method=method)
+
+
+def mean_difference(
+    values: NDArray[np.floating],
+    others: NDArray[np.floating],
+    level: float = 0.95,
+    *,
+    groups: NDArray[np.integer] | None = None,
+) -> tuple[float, Interval]:
+    """Mean of ``values`` minus ``others`` over the same samples (n,), and its paired normal interval.
+
+    ``groups`` as in ``roc_auc``. Raises UsageError for shapes that differ, no sample, a single group.
+    """
+    values, others = np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if values.shape != others.shape or values.ndim != 1 or not values.size:
+        got = f"{values.shape} and {others.shape}"
+        raise UsageError("mean difference", expected="two vectors of one length", got=got)
+    apart = values - others
+    difference = float(apart.mean())
+    half = _z(level) * sqrt(_by_group(apart - difference, groups) / len(apart) ** 2)
+    method = "paired normal" if groups is None else "paired normal, by group"
+    return difference, Interval(low=difference - half, high=difference + half, level=level, method=method)
+
+
+def _structure(
+    labels: NDArray[np.integer], scores: NDArray[np.floating]
+) -> tuple[float, NDArray[np.float64]]:
+    """ROC-AUC, and how far each sample's structural component (DeLong 1988) is from it."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if labels.shape != scores.shape or labels.ndim != 1:
         raise UsageError(
@@ -61,11 +118,35 @@ def roc_auc(
         )
     rank_all = _midranks(np.concatenate([positive, negative]))
     v_positive = (rank_all[:m] - _midranks(positive)) / n
-    v_negative = 1 - (rank_all[m:] - _midranks(negative)) / m
     auc = float(v_positive.mean())
-    variance = (v_positive.var(ddof=1) / m if m > 1 else 0.0) + (v_negative.var(ddof=1) / n if n > 1 else 0.0)
-    half = _z(level) * sqrt(variance)
-    return auc, Interval(low=max(0.0, auc - half), high=min(1.0, auc + half), level=level, method="delong")
+    parts = np.empty(m + n)
+    parts[labels == 1] = v_positive - auc
+    parts[labels == 0] = 1 - (rank_all[m:] - _midranks(negative)) / m - auc
+    return auc, parts
+
+
+def _variance(
+    parts: NDArray[np.float64], labels: NDArray[np.integer], groups: NDArray[np.integer] | None
+) -> float:
+    """Variance of an AUC, or of a difference of two, from the components of its samples."""
+    labels = np.asarray(labels)
+    m, n = int(np.sum(labels == 1)), int(np.sum(labels == 0))
+    if groups is not None:
+        return _by_group(parts / np.where(labels == 1, m, n), groups)
+    positive, negative = parts[labels == 1], parts[labels == 0]
+    return float((positive.var(ddof=1) / m if m > 1 else 0.0) + (negative.var(ddof=1) / n if n > 1 else 0.0))
+
+
+def _by_group(parts: NDArray[np.float64], groups: NDArray[np.integer] | None) -> float:
+    """Variance of the sum of ``parts``, of mean 0, which within a group may depend on each other."""
+    sums = parts
+    if groups is not None:
+        _, inverse = np.unique(groups, return_inverse=True)
+        sums = np.bincount(inverse.reshape(-1), weights=parts).astype(np.float64)
+        if len(sums) < 2:
+            raise UsageError("interval by group", expected="at least two groups", got=len(sums))
+    count = len(sums)
+    return float(np.sum(sums**2)) * (count / (count - 1) if count > 1 else 1.0)
 
 
 def _midranks(values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -5,11 +5,13 @@ from holdfast.stress.attacks import FGSM, PGD
 from holdfast.stress.autoattack import AutoAttack
 from holdfast.stress.fault import BitFlip, Fault, FaultedTrial, from_json, to_json, trials_from_json
 from holdfast.stress.flips import BitFlips, Faults
+from holdfast.stress.gain import Miscalibration
 from holdfast.stress.injection import Injection, inject
-from holdfast.stress.masking import DeadChannels
+from holdfast.stress.masking import DeadChannels, MaskedPatches
 from holdfast.stress.memory import MemoryFaults
 from holdfast.stress.noise import GaussianNoise
 from holdfast.stress.nothing import Nothing
+from holdfast.stress.paired import paired_differences
 from holdfast.stress.registry import create, stressors
 from holdfast.stress.replay import Replay
 from holdfast.stress.robustness import evaluate_robustness
@@ -29,7 +31,9 @@ __all__ = [
     "Faults",
     "GaussianNoise",
     "Injection",
+    "MaskedPatches",
     "MemoryFaults",
+    "Miscalibration",
     "Nothing",
     "Replay",
     "Transferred",
@@ -38,6 +42,7 @@ __all__ = [
     "evaluate_robustness",
     "from_json",
     "inject",
+    "paired_differences",
     "plan_trials",
     "sample_faults",
     "stressors",

@@ -66,7 +66,7 @@ def run(
     Raises UsageError for settings other than those kept in ``out`` (the difference is named), for no trials,
     and for stressors that do not fit model or data; StorageError if ``out`` cannot be written.
     """
-    by_key = _keys(stressors)
+    by_key = keyed(stressors)
     wanted = [trials] * len(by_key) if isinstance(trials, int) else list(trials)
     if len(wanted) != len(by_key):
         raise UsageError("campaign", expected=f"trials of {len(by_key)} stressors", got=len(wanted))
@@ -135,7 +135,7 @@ def _batch(stressor: Stressor, trial: int, batches: int) -> int:
     return trial % batches if chosen is None else chosen
 
 
-def _keys(stressors: Sequence[Stressor]) -> dict[str, Stressor]:
+def keyed(stressors: Sequence[Stressor]) -> dict[str, Stressor]:
     """The stressors by name; those that share one are numbered in their order."""
     if not stressors:
         raise UsageError("campaign", expected="at least one stressor", got="none")

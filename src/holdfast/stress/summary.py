@@ -8,7 +8,8 @@ over the trials that gave an answer. ``recovered_by_rate``: the share of trials 
 label ``rung`` put something right. ``pooled_``: the same rates over strata (layer, site, bit) weighted by
 their exposure, the number of elements that a fault may hit (``strata.pooled``). Metrics of harmed inputs:
 ``accuracy``, ``auc`` (two classes), their ``clean_`` counterparts over the same samples,
-``false_alarm_rate`` and ``crash_rate``. Without harm: ``false_alarm_rate`` and ``crash_rate``.
+``false_alarm_rate`` and ``crash_rate``; where one draw (a map of dead channels) is shared by a trial, the
+intervals count trials, and a single one has none. Without harm: ``false_alarm_rate`` and ``crash_rate``.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def records(
                 found += list(_pooled(tally, about))
             found += list(_fault_accuracy(tally, about, seed))
         elif kind == "quality":
-            found += list(_quality(tally, about, two))
+            found += list(_quality(tally, about, two, seed, getattr(stressor, "shared", False)))
     return found
 
 
@@ -188,28 +189,44 @@ def _fault_accuracy(tally: Tally, about: _About, seed: int) -> Iterator[Record]:
         yield about.record(metric, float(table[:, column].sum() / n), "higher", n, interval)
 
 
-def _quality(tally: Tally, about: _About, two_classes: bool) -> Iterator[Record]:
+def _quality(tally: Tally, about: _About, two_classes: bool, seed: int, shared: bool) -> Iterator[Record]:
+    """Quality under harm and without it; where a draw is ``shared`` by a trial, trials are what counts."""
     columns: dict[str, list[Any]] = defaultdict(list)
     for trial in sorted(tally.samples):
         for name, values in tally.samples[trial].items():
             columns[name] += values
-    label = np.array(columns["label"])
+        columns["trial"] += [trial] * len(tally.samples[trial]["label"])
+    label, trials = np.array(columns["label"]), np.array(columns["trial"])
     for prefix in ("", "clean_"):
         if not len(label):
             continue
-        right = int((np.array(columns[f"{prefix}decision"]) == label).sum())
-        interval = stats.wilson(right, len(label))
-        yield about.record(f"{prefix}accuracy", right / len(label), "higher", len(label), interval)
+        by_trial = shared and not prefix
+        right = np.array(columns[f"{prefix}decision"]) == label
+        value, interval = float(right.mean()), _share(right, trials if by_trial else None, seed)
+        yield about.record(f"{prefix}accuracy", value, "higher", len(label), interval)
         if two_classes and f"{prefix}score" in columns:
-            yield _auc(f"{prefix}auc", label, columns[f"{prefix}score"], about)
+            yield _auc(f"{prefix}auc", label, columns[f"{prefix}score"], about, trials if by_trial else None)
 
 
-def _auc(metric: str, label: Any, scores: list[float | None], about: _About) -> Record:
+def _share(right: Any, trials: Any, seed: int) -> Interval | None:
+    """Interval of a share of right answers; by trial a bootstrap, for which one trial is not enough."""
+    if trials is None:
+        return stats.wilson(int(right.sum()), len(right))
+    shares = np.array([right[trials == trial].mean() for trial in np.unique(trials)])
+    if len(shares) < 2:
+        return None
+    return stats.bootstrap(
+        shares, lambda some: float(np.mean(some)), seed=seeding.derive(seed, "summary"), resamples=_RESAMPLES
+    )
+
+
+def _auc(metric: str, label: Any, scores: list[float | None], about: _About, trials: Any) -> Record:
     """ROC-AUC, or a record without a value that says why there is none."""
     n, missing = len(label), sum(score is None for score in scores)
     if missing:
         return about.record(metric, None, "higher", n, None, message=f"{missing} scores are not finite")
     if len(np.unique(label)) < 2:
         return about.record(metric, None, "higher", n, None, message="the samples are of one class only")
-    value, interval = stats.roc_auc(label, np.array(scores))
-    return about.record(metric, value, "higher", n, interval)
+    one = trials is not None and len(np.unique(trials)) < 2
+    value, interval = stats.roc_auc(label, np.array(scores), groups=None if one else trials)
+    return about.record(metric, value, "higher", n, None if one else interval)
