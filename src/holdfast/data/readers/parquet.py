@@ -189,7 +189,7 @@ def _runs(parts: Sequence[NDArray[Any]]) -> Iterator[list[NDArray[Any]]]:
 
 
 def _image_column(path: Path, schema: pa.Schema, asked: str | None) -> str:
-    deep = [f.name for f in schema if _depth(f.type) in (2, 3)]
+    deep: list[str] = [f.name for f in schema if _depth(f.type) in (2, 3)]
     wanted = asked or (IMAGE if IMAGE in deep else None)
     if wanted is None and len(deep) == 1:
         return deep[0]
@@ -212,11 +212,13 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    is_kind = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(check(kind) for check in is_kind)
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+    is_kind = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
+    return any(check(kind) for check in is_kind)
 
 
 def _true(value: bytes | None) -> bool:
