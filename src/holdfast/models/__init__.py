@@ -1,6 +1,23 @@
 """The zoo of models, one family a file, and the files they are kept in."""
 
-from holdfast.models import alexnet, cnn, convnet, mobilenet, resnet, resnet_imagenet, vgg, vit, yolo
+from holdfast.models import (
+    alexnet,
+    calibrated,
+    cct,
+    cnn,
+    convnet,
+    deep_vit,
+    ensemble,
+    mobilenet,
+    resnet,
+    resnet_imagenet,
+    scalable_vit,
+    sequential,
+    simple_vit,
+    vgg,
+    vit,
+    yolo,
+)
 from holdfast.models.config import ModelConfig
 from holdfast.models.io import load, read_meta, save
 from holdfast.models.state import load_weights
@@ -9,9 +26,13 @@ from holdfast.models.zoo import create, names, options, registry
 __all__ = [
     "ModelConfig",
     "alexnet",
+    "calibrated",
+    "cct",
     "cnn",
     "convnet",
     "create",
+    "deep_vit",
+    "ensemble",
     "load",
     "load_weights",
     "mobilenet",
@@ -22,6 +43,9 @@ __all__ = [
     "resnet",
     "resnet_imagenet",
     "save",
+    "scalable_vit",
+    "sequential",
+    "simple_vit",
     "vgg",
     "vit",
     "yolo",
