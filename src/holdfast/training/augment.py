@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,9 +19,37 @@ Augment = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 registry: Registry[Callable[..., Augment]] = Registry("augmentation", "augmentations")
 
 
-def create(name: str, **options: Any) -> Augment:
-    """Make the augmentation ``name``. Raises UsageError."""
-    return make(registry, name, options)
+def create(name: str, *, info: Any = None, **options: Any) -> Augment:
+    """Make the augmentation ``name`` for the data that ``info`` describes. Raises UsageError."""
+    return make(registry, name, options, info=info)
+
+
+def create_all(
+    names: Sequence[str], *, info: Any = None, options: Mapping[str, Mapping[str, Any]] | None = None
+) -> Augment | None:
+    """Make the augmentations ``names``, one after the other, each with its own of the ``options`` by name.
+
+    None for no names. Raises UsageError, also for options of an augmentation that is not among ``names``.
+    """
+    options = options or {}
+    if unused := sorted(set(options) - set(names)):
+        expected = f"options of {', '.join(names) or 'no augmentation'}"
+        raise UsageError("options of augmentations", expected=expected, got=", ".join(unused))
+    made = tuple(create(name, info=info, **options.get(name, {})) for name in names)
+    return made[0] if len(made) == 1 else Sequential(made) if made else None
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Augmentations one after the other."""
+
+    steps: tuple[Augment, ...]
+
+    def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """The batch after all of them."""
+        for step in self.steps:
+            x, y = step(x, y, generator)
+        return x, y
 
 
 @dataclass(frozen=True, eq=False)

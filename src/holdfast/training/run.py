@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy as shallow_copy
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from itertools import islice
 from math import ceil, isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
-from holdfast.bench.metrics import evaluate
 from holdfast.core.errors import DataError, HoldfastError
 from holdfast.core.progress import progress
 from holdfast.core.seeding import derive
-from holdfast.core.stats import roc_auc
 from holdfast.training import checkpoint, optimizers
 from holdfast.training.augment import Augment, Geometric
 from holdfast.training.checkpoint import TrainingState
+from holdfast.training.estimate import Estimate, estimate
+from holdfast.training.judging import Judge
 from holdfast.training.moment import Moment, Remembering, Timed
 from holdfast.training.objectives import Objective
 from holdfast.training.randomness import seed_step
@@ -41,8 +43,8 @@ Save = Callable[[nn.Module, Path, dict[str, Any]], None]
 class FitResult:
     """What training left: files, one history line an epoch, and the best validation value.
 
-    ``metric`` is ``val_auc`` for two classes, else ``val_accuracy``; ``best_epoch`` counts from 1;
-    ``stopped`` is ``epochs``, ``patience`` or ``max_seconds``.
+    ``metric`` is what the judge chose by: ``val_auc`` for two classes, else ``val_accuracy``; ``best_epoch``
+    counts from 1; ``stopped`` is ``epochs``, ``patience`` or ``max_seconds``.
     """
 
     best: Path
@@ -71,12 +73,16 @@ class Run:
         checkpoint_steps: int | None,
         max_seconds: float | None,
         save: Save,
+        judge: Judge,
+        trackers: Sequence[str] | None,
+        on_estimate: Callable[[Estimate], None] | None,
     ) -> None:
         self.fabric, self.train, self.val = fabric, train, val
         self.settings, self.out = settings, out
         self.objective, self.augment = objective, augment
         self.checkpoint_steps, self.max_seconds = checkpoint_steps, max_seconds
-        self.save = save
+        self.save, self.judge = save, judge
+        self.trackers, self.on_estimate = trackers, on_estimate
         self.steps_per_epoch = ceil(train.info.n / settings.batch_size)
         # Convolutions of few channels run up to 1.5 times as fast with the channels last.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -97,7 +103,11 @@ class Run:
         else:
             self.state = found
             self.started -= found.seconds
-        trackers = Trackers(self.out, self.state.history) if self.fabric.is_global_zero else None
+        if self.on_estimate is not None and self.state.stopped is None:
+            expected = self._estimate()
+            if self.fabric.is_global_zero:
+                self.on_estimate(expected)
+        trackers = self._trackers() if self.fabric.is_global_zero else None
         try:
             total = self.settings.epochs * self.steps_per_epoch
             done = self.state.epoch * self.steps_per_epoch + self.state.step
@@ -111,6 +121,33 @@ class Run:
                 trackers.close()
         self.model.to(memory_format=torch.contiguous_format)
         return self._result()
+
+    def _trackers(self) -> Trackers:
+        return Trackers(self.out, self.state.history, self.trackers, asdict(self.settings))
+
+    def _estimate(self) -> Estimate:
+        """How long what is left will take, by steps of a copy that is thrown away."""
+        copy = shallow_copy(self)
+        settings, copy.model = self.settings, deepcopy(self.model)
+        copy.optimizer = optimizers.create(settings.optimizer, copy.model, settings.lr, settings.weight_decay)
+        copy.wrapped, copy.state = copy.model.train(), TrainingState()
+        copy._share_statistics = lambda: None  # type: ignore[method-assign]  # it waits for nobody
+
+        def step(x: Tensor, y: Tensor) -> None:
+            float(copy._step(x, y))  # waits for the device
+
+        def judge() -> None:
+            self.judge(copy.model, islice(self.val.batches(settings.batch_size), 1), self.fabric.device)
+
+        done = self.state.epoch * self.steps_per_epoch + self.state.step
+        return estimate(
+            self.train.batches(settings.batch_size, epoch=self.state.epoch, shuffle=True),
+            step,
+            judge,
+            steps=settings.epochs * self.steps_per_epoch - done,
+            steps_per_epoch=self.steps_per_epoch,
+            judged_batches=ceil(self.val.info.n / settings.batch_size),
+        )
 
     def _epoch(self, advance: Callable[..., None]) -> None:
         state, settings, fabric = self.state, self.settings, self.fabric
@@ -197,9 +234,10 @@ class Run:
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": perf_counter() - self.started,
         }
-        value = line[_metric(line)]
+        metric = self.judge.metric(line)
+        value = line[metric]
         state.history.append(line)
-        improved = state.best is None or value > state.best
+        improved = state.best is None or (value > state.best if self.judge.higher else value < state.best)
         if improved:
             state.best, state.best_epoch, state.stale = value, line["epoch"], 0
         else:
@@ -212,17 +250,17 @@ class Run:
             state.stopped = "epochs"
         if trackers is not None:
             if improved:
-                meta = {"epoch": line["epoch"], _metric(line): value}
+                meta = {"epoch": line["epoch"], metric: value}
                 self.save(self.model, self.out / BEST, meta)
             trackers.epoch(line)
         self._save()
 
     def _validate(self) -> dict[str, Any]:
-        found = evaluate(self.model, self.val.batches(self.settings.batch_size), device=self.fabric.device)
-        if not np.isfinite(found.logits).all():
-            raise _diverged("validation logits", self.state)
-        auc = roc_auc(found.labels, found.scores)[0] if found.has_auc else None
-        return {"val_loss": found.loss, "val_accuracy": found.accuracy, "val_auc": auc}
+        batches = self.val.batches(self.settings.batch_size)
+        found = self.judge(self.model, batches, self.fabric.device)
+        if found is None:
+            raise _diverged("what the model says of the validation data", self.state)
+        return found
 
     def _save(self) -> None:
         self.state.seconds = perf_counter() - self.started
@@ -246,7 +284,7 @@ class Run:
         loss = f"loss {self.state.loss_sum / self.state.images:.3f}"
         if not self.state.history:
             return loss
-        metric = _metric(self.state.history[-1])
+        metric = self.judge.metric(self.state.history[-1])
         return f"{loss}, {metric.replace('_', ' ')} {self.state.history[-1][metric]:.3f}"
 
     def _result(self) -> FitResult:
@@ -259,7 +297,7 @@ class Run:
             last=self.out / LAST,
             history_file=self.out / HISTORY,
             history=state.history,
-            metric=_metric(state.history[-1]),
+            metric=self.judge.metric(state.history[-1]),
             best_value=state.best,
             best_epoch=state.best_epoch,
             stopped=state.stopped,
@@ -273,10 +311,6 @@ def _autocast(device: torch.device, precision: str) -> torch.autocast:
     """
     enabled = precision == "bf16-mixed"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
-
-
-def _metric(line: dict[str, Any]) -> str:
-    return "val_accuracy" if line["val_auc"] is None else "val_auc"
 
 
 def _diverged(what: str, state: TrainingState) -> HoldfastError:

@@ -16,7 +16,8 @@ class Settings:
     """Compared with those of a checkpoint before it is resumed; every value is JSON-able.
 
     ``train`` and ``val`` are the fingerprints of the data, ``objective`` and ``augment`` texts from
-    ``described``. Raises UsageError for a value that training cannot work with.
+    ``described``, ``init`` the hash of the file that the weights came from. Raises UsageError for a value
+    that training cannot work with.
     """
 
     model: dict[str, Any]
@@ -34,6 +35,7 @@ class Settings:
     precision: str
     processes: int
     warmup_epochs: float | None = None
+    init: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
