@@ -122,4 +122,6 @@ def _check(logits: Tensor, batch: int) -> Tensor:
 
 
 def _labels(labels: Mapping[str, Label] | None, x: Tensor) -> dict[str, Any]:
-    return {**(labels or {}), "batch": len(x), "threads": torch.get_num_threads(), "device": x.device.type}
+    gpu = {"gpu": torch.cuda.get_device_name(x.device)} if x.is_cuda else {}
+    where = {"threads": torch.get_num_threads(), "device": x.device.type, **gpu}
+    return {**(labels or {}), "batch": len(x), **where}

@@ -94,9 +94,16 @@ def quality(
     Accuracy has its Wilson interval, ROC-AUC that of DeLong. Logits that are not finite count as wrong, and
     make the AUC invalid. Raises DataError for an empty stream.
     """
-    with progress("evaluate", -(-stream.info.n // batch_size), "batches") as advance:
-        found = evaluate(model, _told(stream.batches(batch_size), advance))
+    found = evaluate_stream(model, stream, batch_size=batch_size)
     return quality_records(found, labels=labels, seed=seed, simulated=bool(stream.info.simulated))
+
+
+def evaluate_stream(
+    model: nn.Module, stream: Any, *, batch_size: int = 512, device: torch.device | str = "cpu"
+) -> Evaluation:
+    """``evaluate`` on all of ``stream`` (holdfast.data) in its own order, with a progress bar."""
+    with progress("evaluate", -(-stream.info.n // batch_size), "batches") as advance:
+        return evaluate(model, _told(stream.batches(batch_size), advance), device=device)
 
 
 def quality_records(

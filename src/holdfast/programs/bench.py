@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from holdfast.core.errors import UsageError
 from holdfast.core.result import Label, Record, write_records
+from holdfast.programs.differences import Answers, answers_of, from_the_best
 from holdfast.programs.model_files import PACKED, ModelFile
 
 if TYPE_CHECKING:
@@ -24,11 +26,16 @@ def run(
     split: Split,
     limit: int | None,
     seed: int,
+    device: str = "cpu",
+    traces: bool = False,
 ) -> None:
     """Measure every model on ``split`` and at every batch size, and write ``out/records.jsonl``.
 
     A protected model that comes after the plain one of its name is also timed against it, in turn. Of a
-    packed network its compiled form is measured beside, as the protection ``compiled``.
+    packed network its compiled form is measured beside, as the protection ``compiled``. Plain models are also
+    compared with the best of them, image by image: ``auc_difference`` (accuracy, unless two classes).
+    ``device`` is that of the latencies: ``cpu``, ``cuda``, or ``all`` there are; with ``traces`` a profiler's
+    trace of each lies in ``out/traces``.
     """
     from holdfast import bench
     from holdfast.data import open as open_data
@@ -37,23 +44,51 @@ def run(
     shape = stream.info.shape
     records: list[Record] = []
     plain: dict[str, nn.Module] = {}
+    answers: dict[str, Answers] = {}
+    folder = out / "traces"
+    folder.mkdir(exist_ok=True)
+    devices = _devices(device)
     for path in models:
         file = ModelFile.open(path)
         model = file.load()
         for labels, subject in ((file.labels, model), *_compiled(file)):
-            records += bench.quality(subject, stream, labels={**labels, "split": split}, seed=seed)
+            found = bench.evaluate_stream(subject, stream)
+            records += bench.quality_records(
+                found, labels={**labels, "split": split}, seed=seed, simulated=stream.info.simulated
+            )
             if subject is model:
                 records += bench.size(model, labels=labels)
                 records += bench.flops(model, shape, labels=labels)
             if file.protection is None and subject is model:
                 plain[file.name] = model
-            for batch in batches:
-                if subject is not plain.get(file.name, subject):
-                    records += bench.overhead(
-                        plain[file.name], subject, shape, batch, labels=labels, seed=seed
-                    )
-                records += bench.latency(subject, shape, batch, repeats=repeats, labels=labels, seed=seed)
+                answers[file.name] = answers_of(found)
+            own = plain.get(file.name, subject)
+            for where in devices if subject is own else ["cpu"]:
+                if where != "cpu":
+                    subject.to(where)
+                for batch in batches:
+                    if subject is not own:
+                        records += bench.overhead(own, subject, shape, batch, labels=labels, seed=seed)
+                    records += bench.latency(subject, shape, batch, repeats=repeats, labels=labels, seed=seed)
+                    if traces:
+                        name = "-".join(map(str, (*labels.values(), where, batch))).replace("/", "_")
+                        bench.save_trace(subject, shape, batch, folder / f"{name}.json.gz")
+                if where != "cpu":
+                    subject.to("cpu")
+    common = {"seed": seed, "simulated": stream.info.simulated, "unit": "1", "direction": "higher"}
+    records += from_the_best(answers, {"split": split}, common)
     write_records(out / "records.jsonl", records)
+
+
+def _devices(device: str) -> list[str]:
+    import torch
+
+    present = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    if device == "all":
+        return present
+    if device not in present:
+        raise UsageError("device", expected=" or ".join(present), got=device)
+    return [device]
 
 
 def _compiled(file: ModelFile) -> list[tuple[dict[str, Label], nn.Module]]:
