@@ -16,6 +16,8 @@ from holdfast.core.errors import DataError, UsageError
 Kind = Literal["parquet", "hdf5", "npz", "root"]
 OnCorrupt = Literal["stop", "skip"]
 Shape = tuple[int, int, int]
+LABELS = ("y", "label", "labels")
+"""Names under which labels are looked for."""
 BLOCK_BYTES = 24 << 20
 """Decoded float32 images of a block, unless its rows are given."""
 
@@ -95,6 +97,43 @@ class Reader(ABC):
         return Block(first, images, {}, count)
 
 
+class Buffer:
+    """Gathers small pieces into blocks of up to ``rows`` images of one shape, without a gap."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.first, self.filled = rows, 0, 0
+        self.images: NDArray[np.float32] | None = None
+        self.columns: list[dict[str, NDArray[Any]]] = []
+
+    def add(
+        self, first: int, images: list[NDArray[Any]], columns: dict[str, NDArray[Any]]
+    ) -> Iterator[Block]:
+        """Add neighbouring pieces (n, C, H, W) with the columns of all; yield what is full."""
+        at = 0
+        for piece in images:
+            if self.images is not None and self.images.shape[1:] != piece.shape[1:]:
+                yield from self.flush()
+            while len(piece):
+                if self.images is None:
+                    self.images = np.empty((self.rows, *piece.shape[1:]), dtype=np.float32)
+                    self.first = first + at
+                count = min(len(piece), self.rows - self.filled)
+                self.images[self.filled : self.filled + count] = piece[:count]
+                self.columns.append({key: values[at : at + count] for key, values in columns.items()})
+                piece = piece[count:]
+                at, self.filled = at + count, self.filled + count
+                if self.filled == self.rows:
+                    yield from self.flush()
+
+    def flush(self) -> Iterator[Block]:
+        """Yield what is left, if anything is."""
+        if self.images is not None:
+            names = self.columns[0]
+            columns = {name: np.concatenate([part[name] for part in self.columns]) for name in names}
+            yield Block(self.first, self.images[: self.filled], columns)
+        self.images, self.columns, self.filled = None, [], 0
+
+
 def named_channels(
     path: Path, shape: Shape | None, given: tuple[str, ...] | None, known: tuple[str, ...] | None, what: str
 ) -> tuple[str, ...]:
@@ -129,3 +168,21 @@ def image_shape(shape: tuple[int, ...]) -> Shape:
     if shape[3] < min(shape[1:3]):
         return (shape[3], shape[1], shape[2])
     return (shape[1], shape[2], shape[3])
+
+
+def pick_image(
+    path: Path, shapes: dict[str, tuple[int, ...]], asked: str | None, known: tuple[str, ...]
+) -> str:
+    """The key of the images: the one ``asked`` for, one of ``known``, or the only one. Raises DataError."""
+    deep = [key for key, shape in shapes.items() if len(shape) in (3, 4) and 0 not in shape[1:]]
+    wanted = asked or next((key for key in known if key in deep), None)
+    if wanted is None and len(deep) == 1:
+        return deep[0]
+    if wanted in deep:
+        return str(wanted)
+    raise DataError(
+        str(path),
+        expected=f"images (N, H, W) or (N, H, W, C) under the key {asked or known[0]}",
+        got=", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "no arrays",
+        remedy=f"name one of {', '.join(deep)} (image=)" if deep else "check that it is the right file",
+    )

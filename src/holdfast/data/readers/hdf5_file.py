@@ -11,12 +11,19 @@ import h5py
 
 from holdfast.core.errors import DataError
 from holdfast.data import schema
-from holdfast.data.readers.block import Block, Reader, as_images, image_shape, named_channels
+from holdfast.data.readers.block import (
+    LABELS,
+    Block,
+    Reader,
+    as_images,
+    image_shape,
+    named_channels,
+    pick_image,
+)
 
 KEYS = ("X", "images")
 CLASSES = ("photon", "electron")
 CHANNELS, UNITS = ("energy", "time"), ("50 GeV", "50 ns")
-_LABELS = ("y", "label", "labels")
 
 
 class Hdf5Reader(Reader):
@@ -39,7 +46,7 @@ class Hdf5Reader(Reader):
         self.path = path
         with schema.reading(path), h5py.File(path, "r") as file:
             arrays = {key: item.shape for key, item in file.items() if isinstance(item, h5py.Dataset)}
-            self.image = _image_key(path, arrays, image)
+            self.image = pick_image(path, arrays, image, KEYS)
             shape = arrays[self.image]
             attributes = dict(file.attrs)
             self.columns = tuple(
@@ -51,7 +58,7 @@ class Hdf5Reader(Reader):
         known_units = _texts(attributes, "units") or (UNITS if ml4sci else None)
         self.channels = named_channels(path, self.shape, channels, known_channels, "channels")
         self.units = named_channels(path, self.shape, units, known_units, "units")
-        self.label = next((name for name in _LABELS if name in self.columns), None)
+        self.label = next((name for name in LABELS if name in self.columns), None)
         self.classes = _texts(attributes, "classes") or (CLASSES if ml4sci and self.label else None)
         self.simulated = bool(attributes.get("simulated", False))
 
@@ -80,21 +87,6 @@ class Hdf5Reader(Reader):
                     got=str(error),
                     remedy="fetch or write the file again, or skip what cannot be read (on_corrupt=skip)",
                 ) from error
-
-
-def _image_key(path: Path, arrays: dict[str, tuple[int, ...]], asked: str | None) -> str:
-    deep = [key for key, shape in arrays.items() if len(shape) in (3, 4) and 0 not in shape[1:]]
-    wanted = asked or next((key for key in KEYS if key in deep), None)
-    if wanted is None and len(deep) == 1:
-        return deep[0]
-    if wanted in deep:
-        return str(wanted)
-    raise DataError(
-        str(path),
-        expected=f"images (N, H, W) or (N, H, W, C) under the key {asked or 'X'}",
-        got=", ".join(f"{key} {shape}" for key, shape in arrays.items()) or "no arrays",
-        remedy=f"name one of {', '.join(deep)} (image=)" if deep else "check that it is the right file",
-    )
 
 
 def _texts(attributes: dict[str, Any], name: str) -> tuple[str, ...] | None:

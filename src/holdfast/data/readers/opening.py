@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.core.errors import DataError, UsageError
+from holdfast.core.errors import DataError
 from holdfast.data.readers.block import Reader
 
 FORMATS = {
@@ -42,7 +42,13 @@ def open_reader(
         from holdfast.data.readers.hdf5_file import Hdf5Reader
 
         return Hdf5Reader(path, image, *given)
-    raise UsageError(str(path), expected="parquet or HDF5", got=kind)
+    if kind == "npz":
+        from holdfast.data.readers.npz import NpzReader
+
+        return NpzReader(path, image, *given)
+    from holdfast.data.readers.root import RootReader
+
+    return RootReader(path, image, *given)
 
 
 def _kind(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from holdfast.core.errors import DataError
-from holdfast.data.readers.block import Block, Reader, Shape, named_channels
+from holdfast.data.readers.block import LABELS, Block, Buffer, Reader, Shape, named_channels
 
 IMAGE = "X_jets"
 CHANNELS = ("tracks", "ECAL", "HCAL")
 UNITS = ("GeV", "GeV", "GeV")
 CLASSES = ("gluon", "quark")
-_LABELS = ("y", "label", "labels")
 _REMEDY = "fetch or write the file again, or skip what cannot be read (on_corrupt=skip)"
+_READ_ROWS = 8
+"""Rows decoded at once: their doubles fit in the cache, and are float32 before the next ones come."""
 
 
 class ParquetReader(Reader):
@@ -48,7 +49,7 @@ class ParquetReader(Reader):
             self.simulated = _true((schema.metadata or {}).get(b"simulated"))
         self._ends = np.cumsum(counts, dtype=np.int64)
         self.rows = int(self._ends[-1]) if len(counts) else 0
-        self.label = next((name for name in _LABELS if name in self.columns), None)
+        self.label = next((name for name in LABELS if name in self.columns), None)
         self.shape = None
         self.shape = self._common_shape()
         official = self.shape is not None and self.shape[0] == 3 and self.image == IMAGE
@@ -66,83 +67,104 @@ class ParquetReader(Reader):
         return found.pop() if len(found) == 1 else None
 
     def _blocks(self, rows: int, start: int, stop: int, skip: bool) -> Iterator[Block]:
+        buffer = Buffer(rows)
         with _opened(self.path) as file:
-            at = start
-            while at < stop:
-                group = int(np.searchsorted(self._ends, at, side="right"))
-                end = min(stop, int(self._ends[group]))
-                if self._ends[group] - self._start(group) > rows:
-                    yield from self._streamed(file, group, rows, at, end, skip)
-                else:  # as many whole groups as fit
-                    fits = np.searchsorted(self._ends, self._start(group) + rows, side="right") - 1
-                    last = min(int(fits), int(np.searchsorted(self._ends, stop, side="left")))
-                    end = min(stop, int(self._ends[last]))
-                    yield from self._whole(file, list(range(group, last + 1)), at, end, skip)
-                at = end
+            for first, end, table in self._tables(file, min(rows, _READ_ROWS), start, stop, skip):
+                if table is None:
+                    yield from buffer.flush()
+                    yield self.skipped(first, end - first)
+                    continue
+                columns = {name: table.column(name).to_numpy() for name in self.columns}
+                images = [view for chunk in table.column(self.image).chunks for view in _dense(chunk)]
+                yield from buffer.add(first, images, columns)
+        yield from buffer.flush()
 
-    def _whole(
+    def _tables(
+        self, file: pq.ParquetFile, rows: int, start: int, stop: int, skip: bool
+    ) -> Iterator[tuple[int, int, pa.Table | None]]:
+        """(first row, end, table or None if corrupt) in steps of few rows, which stay in the CPU's caches."""
+        at = start
+        while at < stop:
+            group = int(np.searchsorted(self._ends, at, side="right"))
+            end = min(stop, int(self._ends[group]))
+            if self._ends[group] - self._start(group) > rows:
+                yield from self._of_large_group(file, group, rows, at, end, skip)
+            else:  # as many whole groups as fit
+                fits = np.searchsorted(self._ends, self._start(group) + rows, side="right") - 1
+                last = min(int(fits), int(np.searchsorted(self._ends, stop, side="left")))
+                end = min(stop, int(self._ends[last]))
+                yield from self._of_groups(file, list(range(group, last + 1)), at, end, skip)
+            at = end
+
+    def _of_groups(
         self, file: pq.ParquetFile, groups: list[int], at: int, end: int, skip: bool
-    ) -> Iterator[Block]:
+    ) -> Iterator[tuple[int, int, pa.Table | None]]:
         """The rows ``at`` to ``end`` of whole groups; if they cannot be read together, one by one."""
-        first = self._start(groups[0])
         try:
             table = file.read_row_groups(groups, columns=[self.image, *self.columns], use_threads=False)
-            yield from self._decoded(table.slice(at - first, end - at), at)
+            table = table.slice(at - self._start(groups[0]), end - at)
+            _check(table, self.image, end - at)
         except (pa.ArrowException, OSError, _RaggedError) as error:
-            if len(groups) > 1:
-                for group in groups:
-                    low, high = max(at, self._start(group)), min(end, int(self._ends[group]))
-                    yield from self._whole(file, [group], low, high, skip)
-            elif skip:
-                yield self.skipped(at, end - at)
-            else:
-                raise self._corrupt(groups[0], error) from error
+            if len(groups) == 1:
+                yield self._corrupt(groups[0], at, end, error, skip)
+                return
+            for group in groups:
+                low, high = max(at, self._start(group)), min(end, int(self._ends[group]))
+                yield from self._of_groups(file, [group], low, high, skip)
+        else:
+            yield at, end, table
 
-    def _streamed(
+    def _of_large_group(
         self, file: pq.ParquetFile, group: int, rows: int, at: int, end: int, skip: bool
-    ) -> Iterator[Block]:
-        """The rows ``at`` to ``end`` of one group that is larger than a block."""
+    ) -> Iterator[tuple[int, int, pa.Table | None]]:
+        """The rows ``at`` to ``end`` of one group that holds more than ``rows``."""
         names = [self.image, *self.columns]
         place = self._start(group)
-        try:
-            for batch in file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False):
+        batches = file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False)
+        while at < end:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    raise _RaggedError(f"{place - self._start(group)} rows")
                 low, high = max(at - place, 0), min(end - place, len(batch))
-                if low < high:
-                    table = pa.Table.from_batches([batch.slice(low, high - low)])
-                    yield from self._decoded(table, place + low)
-                    at = place + high
                 place += len(batch)
-        except (pa.ArrowException, OSError, _RaggedError) as error:
-            if not skip:
-                raise self._corrupt(group, error) from error
-            yield self.skipped(at, end - at)
-
-    def _decoded(self, table: pa.Table, first: int) -> Iterator[Block]:
-        columns = {name: table.column(name).to_numpy() for name in self.columns}
-        parts = [image for chunk in table.column(self.image).chunks for image in _dense(chunk)]
-        low = 0
-        for run in _runs(parts):
-            images = np.empty((sum(map(len, run)), *run[0].shape[1:]), dtype=np.float32)
-            np.concatenate(run, out=images, casting="same_kind")
-            high = low + len(images)
-            yield Block(first + low, images, {name: values[low:high] for name, values in columns.items()})
-            low = high
+                if low >= high:
+                    continue
+                table = pa.Table.from_batches([batch.slice(low, high - low)])
+                _check(table, self.image, high - low)
+            except (pa.ArrowException, OSError, _RaggedError) as error:
+                yield self._corrupt(group, at, end, error, skip)
+                return
+            yield at, place - len(batch) + high, table
+            at = place - len(batch) + high
 
     def _start(self, group: int) -> int:
         return int(self._ends[group - 1]) if group else 0
 
-    def _corrupt(self, group: int, error: Exception) -> DataError:
-        rows = f"rows {self._start(group)} to {int(self._ends[group]) - 1}"
-        return DataError(
-            f"{self.path}, row group {group} ({rows})",
+    def _corrupt(
+        self, group: int, at: int, end: int, error: Exception, skip: bool
+    ) -> tuple[int, int, pa.Table | None]:
+        """Rows to be left out if that was asked for. Raises DataError."""
+        if skip:
+            return at, end, None
+        raise DataError(
+            f"{self.path}, row group {group} (rows {self._start(group)} to {int(self._ends[group]) - 1})",
             expected="whole images",
-            got=f"{type(error).__name__}: {error}".splitlines()[0],
+            got=f"{type(error).__name__.strip('_')}: {error}".splitlines()[0],
             remedy=_REMEDY,
-        )
+        ) from error
 
 
 class _RaggedError(ValueError):
     """Lists that are no image."""
+
+
+def _check(table: pa.Table, image: str, rows: int) -> None:
+    """Raise _RaggedError unless there are ``rows`` images without holes."""
+    if len(table) != rows:
+        raise _RaggedError(f"{len(table)} rows instead of {rows}")
+    for chunk in table.column(image).chunks:
+        _dense(chunk)
 
 
 def _dense(array: pa.Array) -> list[NDArray[Any]]:
@@ -174,18 +196,6 @@ def _view(array: pa.Array) -> NDArray[Any]:
         raise _RaggedError("empty lists")
     values: NDArray[Any] = array.to_numpy(zero_copy_only=True).reshape(shape)
     return values[:, None] if values.ndim == 3 else values
-
-
-def _runs(parts: Sequence[NDArray[Any]]) -> Iterator[list[NDArray[Any]]]:
-    """Neighbouring parts of one shape."""
-    run: list[NDArray[Any]] = []
-    for part in parts:
-        if run and part.shape[1:] != run[0].shape[1:]:
-            yield run
-            run = []
-        run.append(part)
-    if run:
-        yield run
 
 
 def _image_column(path: Path, schema: pa.Schema, asked: str | None) -> str:

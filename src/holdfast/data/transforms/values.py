@@ -143,7 +143,8 @@ class Normalise(Step):
         """x / max \\|x\\|."""
         axes = (1, 2, 3) if self.over == "image" else (2, 3)
         largest = np.abs(images).max(axis=axes, keepdims=True)
-        return images / np.where(largest > 0, largest, np.float32(1))
+        largest[largest == 0] = 1
+        return images / largest
 
     def outgoing(self, layout: Layout) -> Layout:
         """Units that are no energies any more."""
