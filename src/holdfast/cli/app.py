@@ -12,7 +12,7 @@ from holdfast.cli import verbs, views
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-DOMAIN_VERBS = ("train", "prune", "pack", "protect", "stress", "bench")
+DOMAIN_VERBS = ("train", "pretrain", "prune", "pack", "protect", "stress", "bench", "explore")
 
 app = typer.Typer(
     name="holdfast",

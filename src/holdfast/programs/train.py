@@ -17,24 +17,38 @@ def run(
     name: str | None,
     options: dict[str, Any],
     objective: str,
+    objective_options: dict[str, Any],
+    augment: str | None,
+    augment_options: dict[str, dict[str, Any]],
+    allow_unsafe: bool,
+    init: Path | None,
+    optimizer: str,
     epochs: int,
     batch_size: int | None,
     lr: float,
     weight_decay: float,
     patience: int | None,
     checkpoint_steps: int | None,
+    max_seconds: float | None,
+    trackers: str | None,
     limit: int | None,
     seed: int,
 ) -> None:
-    """Train ``model`` and write ``out/model.safetensors``, ``out/history.jsonl`` and the validation record.
+    """Train ``model`` and write ``out/model.safetensors``, its curves, the history and the validation record.
 
-    A killed run that starts again in the same ``out`` ends with the same model. Without ``batch_size`` it is
-    256, or less on small sets, so that an epoch has at least 40 steps.
+    How long it will take is said on stderr before it starts. ``augment`` and ``trackers`` are names with
+    commas between them; a mirror image or turn that breaks a symmetry of the data is refused unless
+    ``allow_unsafe``. ``out/curves`` receives the learning curves and the ROC curve on the validation
+    split (CSV, and SVG where altair is installed), and the folders of the trackers. A killed run that
+    starts again in the same ``out`` ends with the same model. Without ``batch_size`` it is 256, or less
+    on small sets, so that an epoch has at least 40 steps.
     """
     import torch
 
     from holdfast import bench, models, training
     from holdfast.data import open as open_data
+    from holdfast.programs.training_files import augmentation, keep_curves, listed, tell
+    from holdfast.training import objectives
 
     train, val = (open_data(data, split=split, seed=seed, limit=limit) for split in ("train", "val"))
     torch.manual_seed(seed)
@@ -55,12 +69,21 @@ def run(
         weight_decay=weight_decay,
         patience=patience,
         checkpoint_steps=checkpoint_steps,
-        objective=objective,
+        max_seconds=max_seconds,
+        optimizer=optimizer,
+        objective=objectives.create(objective, info=train.info, **objective_options),
+        augment=augmentation(augment, augment_options, allow_unsafe, train.info),
+        init=init,
         seed=seed,
         out=out / "training",
+        trackers=None if trackers is None else listed(trackers),
+        on_estimate=tell,
     )
     best = models.load(result.best)
     name = name or model
     model_files.save(best, out / "model.safetensors", name)
     labels = {"model": name, "protection": "plain", "split": "val"}
-    write_records(out / "records.jsonl", bench.quality(best, val, labels=labels, seed=seed))
+    found = bench.evaluate(best, val.batches(512))
+    records = bench.quality_records(found, labels=labels, seed=seed, simulated=val.info.simulated)
+    write_records(out / "records.jsonl", records)
+    keep_curves(out / "curves", out / "training", result.history, found, series=f"{name}, validation")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +12,7 @@ from holdfast.core.errors import UsageError
 from holdfast.core.jsonl import Appender
 from holdfast.core.paths import write_text
 from holdfast.core.registry import Registry
+from holdfast.training.curves import write_table
 
 HISTORY, CSV = "history.jsonl", "history.csv"
 VOLATILE = ("seconds",)
@@ -135,12 +134,7 @@ class Csv:
         self._write()
 
     def _write(self) -> None:
-        text = StringIO()
-        columns = list(dict.fromkeys(key for line in self._lines for key in line))
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._lines)
-        write_text(self._path, text.getvalue())
+        write_table(self._path, self._lines)
 
     def close(self) -> None:
         """Nothing is open."""
