@@ -24,6 +24,7 @@ def run(
     weight_decay: float,
     checkpoint_steps: int | None,
     trackers: str | None,
+    charts: bool,
     limit: int | None,
     seed: int,
 ) -> None:
@@ -63,7 +64,13 @@ def run(
     )
     name = name or model
     model_files.save(models.load(result.best), out / "model.safetensors", name)
-    keep_curves(out / "curves", out / "training", result.history, loss="mean absolute error of hidden pixels")
+    keep_curves(
+        out / "curves",
+        out / "training",
+        result.history,
+        loss="mean absolute error of hidden pixels",
+        charts=charts,
+    )
     record = Record(
         metric="masked_error",
         value=result.best_value,

@@ -31,6 +31,7 @@ def run(
     checkpoint_steps: int | None,
     max_seconds: float | None,
     trackers: str | None,
+    charts: bool,
     limit: int | None,
     seed: int,
 ) -> None:
@@ -39,7 +40,7 @@ def run(
     How long it will take is said on stderr before it starts. ``augment`` and ``trackers`` are names with
     commas between them; a mirror image or turn that breaks a symmetry of the data is refused unless
     ``allow_unsafe``. ``out/curves`` receives the learning curves and the ROC curve on the validation
-    split (CSV, and SVG where altair is installed), and the folders of the trackers. A killed run that
+    split (CSV, with ``charts`` SVG too), and the folders of the trackers. A killed run that
     starts again in the same ``out`` ends with the same model. Without ``batch_size`` it is 256, or less
     on small sets, so that an epoch has at least 40 steps.
     """
@@ -86,4 +87,6 @@ def run(
     found = bench.evaluate(best, val.batches(512))
     records = bench.quality_records(found, labels=labels, seed=seed, simulated=val.info.simulated)
     write_records(out / "records.jsonl", records)
-    keep_curves(out / "curves", out / "training", result.history, found, series=f"{name}, validation")
+    keep_curves(
+        out / "curves", out / "training", result.history, found, series=f"{name}, validation", charts=charts
+    )

@@ -8,10 +8,15 @@ from typing import Any
 from holdfast.programs.charts import PALETTE, Row, svg
 
 
+def _altair() -> Any:
+    import altair
+
+    return altair
+
+
 def learning(history: Sequence[dict[str, Any]], *, loss: str = "loss (nats)") -> str:
     """Losses and, below, accuracy and ROC-AUC over the epochs of one training."""
-    import altair as alt
-
+    alt = _altair()
     panels = []
     for title, keys in ((loss, ("train_loss", "val_loss")), ("validation", ("val_accuracy", "val_auc"))):
         names = {"train_loss": "training", "val_loss": "validation"}
@@ -33,8 +38,7 @@ def learning(history: Sequence[dict[str, Any]], *, loss: str = "loss (nats)") ->
 
 def roc(rows: Sequence[Row]) -> str:
     """ROC curves; rows have false_positive_rate, true_positive_rate, series."""
-    import altair as alt
-
+    alt = _altair()
     base = alt.Chart(alt.Data(values=list(rows)), width=340, height=340)
     unit = alt.Scale(domain=[0, 1])
     x = alt.X("false_positive_rate:Q", title="false positive rate", scale=unit)
@@ -52,8 +56,7 @@ def roc(rows: Sequence[Row]) -> str:
 
 def sizes(rows: Sequence[Row], *, y_title: str) -> str:
     """Lines with interval bars over a logarithmic ``images``; rows have model, images, value, low, high."""
-    import altair as alt
-
+    alt = _altair()
     base = alt.Chart(alt.Data(values=list(rows)), width=520, height=280)
     order = _order(rows, "model")
     colour = _colour(alt, "model", order)

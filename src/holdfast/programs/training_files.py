@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +50,11 @@ def keep_curves(
     *,
     series: str = "",
     loss: str = "loss (nats)",
+    charts: bool = False,
 ) -> None:
     """Write the learning curves, the ROC curve of ``found`` and what trackers left in ``training``.
 
-    ``history.csv`` and ``roc.csv`` (two classes only), each with an SVG beside it where altair is installed.
+    ``history.csv`` and ``roc.csv`` (two classes only), with ``charts`` each with an SVG beside it.
     Raises StorageError.
     """
     from holdfast.training.curves import roc_points, write_table
@@ -63,7 +63,7 @@ def keep_curves(
     points = roc_points(found.labels, found.scores) if found is not None and found.has_auc else []
     if points:
         write_table(folder / "roc.csv", points)
-    if find_spec("altair") and find_spec("vl_convert"):
+    if charts:
         from holdfast.programs import training_charts
 
         write_text(folder / "history.svg", training_charts.learning(history, loss=loss))
