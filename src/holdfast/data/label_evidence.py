@@ -1,0 +1,73 @@
+"""What the events themselves say of their labels: gluon jets are heavier, electrons wider along phi."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+from holdfast.core.result import Interval
+from holdfast.data.schema import SIZE
+from holdfast.data.statistics import separation
+from holdfast.data.survey import Group
+
+SIGNIFICANCE = 5.0
+"""Standard deviations from which on a label's meaning is taken for certain, as in ``schema``."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Which class label 1 is, judged by ``quantity``, of which ``larger`` has more than ``smaller``.
+
+    ``auc`` of the quantity for label 1 against 0; ``deviations`` from 0.5 in standard deviations of
+    Mann-Whitney's statistic; ``one`` is None where these are fewer than five; ``declared`` is what the files
+    say that 1 means, None where they do not.
+    """
+
+    quantity: str
+    larger: str
+    smaller: str
+    means: tuple[float, float]
+    auc: float
+    interval: Interval
+    deviations: float
+    declared: str | None
+
+    @property
+    def one(self) -> str | None:
+        """What label 1 stands for, by the evidence."""
+        if abs(self.deviations) < SIGNIFICANCE:
+            return None
+        return self.larger if self.auc > 0.5 else self.smaller
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether the files say otherwise."""
+        return None not in (self.one, self.declared) and self.one != self.declared
+
+
+RULES = (("m0", "gluon", "quark"), ("energy: phi width", "electron", "photon"))
+"""Quantity, the class with more of it, and the other one."""
+
+
+def label_evidence(group: Group) -> list[Evidence]:
+    """Evidence on labels 0 and 1 of ``group``: by the mass m0, or by the width of 32×32 energy images."""
+    zero, one = group.classes.get("0"), group.classes.get("1")
+    if zero is None or one is None:
+        return []
+    names = next(iter(group.names)) if len(group.names) == 1 else None
+    found = []
+    for quantity, larger, smaller in RULES:
+        if quantity not in zero.quantities or quantity not in one.quantities:
+            continue
+        if quantity != "m0" and group.shape[1:] != (SIZE, SIZE):
+            continue
+        declared = names[1] if names is not None and set(names) == {larger, smaller} else None
+        low, high = zero.quantities[quantity], one.quantities[quantity]
+        measured = separation(low, high)
+        if measured is None or (names is not None and declared is None):
+            continue
+        auc, interval = measured
+        deviations = (auc - 0.5) / sqrt((low.n + high.n + 1) / (12 * low.n * high.n))
+        means = (low.mean, high.mean)
+        found.append(Evidence(quantity, larger, smaller, means, auc, interval, deviations, declared))
+    return found

@@ -1,0 +1,294 @@
+"""What is in files of detector images: one pass over them in bounded memory, by shape and by class."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.errors import DataError, UsageError
+from holdfast.data.duplicates import Duplicates, HashFiles, find_duplicates, parts_for
+from holdfast.data.quantities import image_quantities
+from holdfast.data.readers import Block, OnCorrupt, Reader, open_reader
+from holdfast.data.statistics import Counts, ImageMoments, Spectrum
+
+CLASSES = 10
+OTHER, UNLABELLED = "other", "all"
+_TASK_BLOCKS = 64
+Key = tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]
+_Answer = tuple[dict["Key", "Group"], int, int, dict[str, str]]
+_Columns = dict[str, NDArray[Any]]
+
+
+@dataclass
+class Class:
+    """The events of one label: cell values by channel, images, and one number an event by its name."""
+
+    images: ImageMoments
+    cells: list[Spectrum]
+    quantities: dict[str, Spectrum] = field(default_factory=dict)
+    events: int = 0
+    empty: int = 0
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> Class:
+        """Nothing counted yet of images (C, H, W)."""
+        return cls(ImageMoments(shape), [Spectrum() for _ in range(shape[0])])
+
+    def add(self, images: NDArray[np.float32], quantities: _Columns) -> None:
+        """Count ``images`` (n, C, H, W) and numbers (n,)."""
+        self.events += len(images)
+        self.empty += int((~images.any(axis=(1, 2, 3))).sum())
+        self.images.add(images)
+        for channel, cells in enumerate(self.cells):
+            cells.add(images[:, channel])
+        for name, values in quantities.items():
+            self.quantities.setdefault(name, Spectrum()).add(values)
+
+    def merge(self, other: Class) -> None:
+        """Add what ``other`` has counted."""
+        self.events, self.empty = self.events + other.events, self.empty + other.empty
+        self.images.merge(other.images)
+        for mine, theirs in zip(self.cells, other.cells, strict=True):
+            mine.merge(theirs)
+        for name, theirs in other.quantities.items():
+            self.quantities.setdefault(name, Spectrum()).merge(theirs)
+
+
+@dataclass
+class Group:
+    """All events of one shape (C, H, W), channel names and units: by class, and where the hottest cells are.
+
+    ``classes`` are keyed by label: "0" to "9" apart, others together as "other", "all" where there is no
+    label; ``names`` are what the files say that 0, 1, … mean. ``seeds`` (C, H, W) counts images by their
+    largest value's place; images without a positive value are left out.
+    """
+
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    shape: tuple[int, ...]
+    seeds: Counts
+    classes: dict[str, Class] = field(default_factory=dict)
+    names: set[tuple[str, ...]] = field(default_factory=set)
+    files: set[int] = field(default_factory=set)
+    simulated: int = 0
+
+    @property
+    def events(self) -> int:
+        """Events of all classes."""
+        return sum(found.events for found in self.classes.values())
+
+    def add(self, images: NDArray[np.float32], labels: NDArray[np.int64] | None, columns: _Columns) -> None:
+        """Count ``images`` (n, C, H, W) with ``labels`` (n,) and scalar ``columns`` (n,)."""
+        quantities, seeds = image_quantities(images, self.channels)
+        quantities |= columns
+        for channel, places in enumerate(seeds):
+            counts = np.bincount(places[places >= 0], minlength=self.seeds[channel].size)
+            self.seeds[channel] += counts.reshape(self.shape[1:])
+        if labels is None:
+            self._class(UNLABELLED).add(images, quantities)
+            return
+        inside = (labels >= 0) & (labels < CLASSES)
+        slots = np.where(inside, labels, -1)
+        for slot in np.unique(slots):
+            at = slots == slot
+            chosen = images if at.all() else images[at]
+            self._class(str(slot) if slot >= 0 else OTHER).add(
+                chosen, {name: values[at] for name, values in quantities.items()}
+            )
+
+    def merge(self, other: Group) -> None:
+        """Add what ``other`` has counted."""
+        self.seeds += other.seeds
+        self.names |= other.names
+        self.files |= other.files
+        self.simulated += other.simulated
+        for label, theirs in other.classes.items():
+            self._class(label).merge(theirs)
+
+    def _class(self, label: str) -> Class:
+        return self.classes.setdefault(label, Class.of(self.shape))
+
+
+@dataclass
+class FileFound:
+    """One file: what its reader says, and how many rows were ``read`` and ``skipped``; or its ``error``."""
+
+    path: Path
+    bytes: int
+    reader: Reader | None = None
+    error: str | None = None
+    read: int = 0
+    skipped: int = 0
+    types: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Survey:
+    """What ``survey`` found."""
+
+    files: list[FileFound]
+    groups: list[Group]
+    duplicates: Duplicates
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Rows ``start`` to ``stop`` of one file."""
+
+    number: int
+    reader: Reader
+    start: int
+    stop: int
+    on_corrupt: OnCorrupt
+    folder: Path
+    parts: int
+
+    def __call__(self) -> _Answer:
+        """Groups, rows read, rows skipped, and types of the columns."""
+        groups: dict[Key, Group] = {}
+        hashes = HashFiles(self.folder, self.number, self.parts)
+        read = skipped = 0
+        types: dict[str, str] = {}
+        for block in self.reader.blocks(start=self.start, stop=self.stop, on_corrupt=self.on_corrupt):
+            skipped += block.skipped
+            if not len(block):
+                continue
+            read += len(block)
+            types |= {name: str(values.dtype) for name, values in block.columns.items()}
+            labels, columns = _columns(self.reader, block)
+            hashes.add(block.first, block.images, labels)
+            group = self._group(groups, block.images.shape[1:])
+            group.add(block.images, labels, columns)
+            group.simulated += len(block) * self.reader.simulated
+        return groups, read, skipped, types
+
+    def _group(self, groups: dict[Key, Group], shape: tuple[int, ...]) -> Group:
+        given = len(self.reader.channels) == shape[0]
+        channels = self.reader.channels if given else unnamed(shape[0])
+        units = self.reader.units if given else ("",) * shape[0]
+        group = groups.setdefault(
+            (channels, units, shape), Group(channels, units, shape, np.zeros(shape, dtype=np.int64))
+        )
+        group.files.add(self.number)
+        if self.reader.classes:
+            group.names.add(self.reader.classes)
+        return group
+
+
+def survey(
+    paths: Sequence[Path],
+    *,
+    on_corrupt: OnCorrupt = "stop",
+    image: str | None = None,
+    channels: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+    executor: Executor | None = None,
+    ahead: int = 4,
+    scratch: Path | None = None,
+    advance: Callable[[int], object] = lambda rows: None,
+) -> Survey:
+    """Read every event of ``paths`` once and count it; the answer does not depend on ``executor``.
+
+    ``image`` names the images where several arrays could be meant; ``channels`` and ``units`` are those of
+    the files that do not say themselves and have as many channels.
+
+    Memory holds one block of images and one set of counters a process, ``ahead`` more sets that wait to be
+    merged, and 2²¹ hashes; ``scratch`` takes 22 bytes an event while it runs. A damaged file or row raises
+    DataError; with ``on_corrupt="skip"`` it is counted. ``advance(rows)`` is called as rows are done.
+    """
+    if not paths:
+        raise UsageError("files", expected="at least one file", got="none")
+    given = {"channels": channels, "units": units}
+    files = [_open(path, on_corrupt, image, given) for path in paths]
+    readers = [(number, found.reader) for number, found in enumerate(files) if found.reader is not None]
+    parts = parts_for(sum(reader.rows for _, reader in readers))
+    groups: dict[Key, Group] = {}
+    with TemporaryDirectory(prefix="hashes-", dir=scratch) as folder:
+        tasks = (
+            _Task(number, reader, start, min(start + step, reader.rows), on_corrupt, Path(folder), parts)
+            for number, reader in readers
+            for step in (_TASK_BLOCKS * reader.block_rows,)
+            for start in range(0, reader.rows, step)
+        )
+        for task, (found, read, skipped, types) in _in_order(tasks, executor, ahead):
+            file = files[task.number]
+            file.read, file.skipped, file.types = file.read + read, file.skipped + skipped, types
+            for key, group in found.items():
+                if key in groups:
+                    groups[key].merge(group)
+                else:
+                    groups[key] = group
+            advance(task.stop - task.start)
+        duplicates = find_duplicates(Path(folder), parts)
+    return Survey(files, list(groups.values()), duplicates)
+
+
+def _open(
+    path: Path, on_corrupt: OnCorrupt, image: str | None, given: Mapping[str, Sequence[str] | None]
+) -> FileFound:
+    found = FileFound(path, 0)
+    with suppress(OSError):
+        found.bytes = path.stat().st_size
+    try:
+        reader = open_reader(path, image=image)
+        silent = {
+            "channels": reader.channels == unnamed(len(reader.channels)),
+            "units": not any(reader.units),
+        }
+        more = {
+            name: texts
+            for name, texts in given.items()
+            if texts and silent[name] and len(texts) == len(reader.channels)
+        }
+        found.reader = open_reader(path, image=image, **more) if more else reader
+    except DataError as error:
+        if on_corrupt == "stop":
+            raise
+        found.error = str(error)
+    return found
+
+
+def unnamed(channels: int) -> tuple[str, ...]:
+    """What readers call the channels of a file that does not name them."""
+    return tuple(f"channel {number}" for number in range(channels))
+
+
+def _columns(reader: Reader, block: Block) -> tuple[NDArray[np.int64] | None, _Columns]:
+    """Labels, and the other columns; a label that is no whole number counts as −1."""
+    columns = {name: np.asarray(values) for name, values in block.columns.items()}
+    given = columns.pop(reader.label, None) if reader.label else None
+    if given is None:
+        return None, columns
+    whole = np.isfinite(given) & (given == np.round(given)) & (np.abs(given) < 2**15)
+    return np.where(whole, given, -1).astype(np.int64), columns
+
+
+def _in_order(
+    tasks: Iterator[_Task], executor: Executor | None, ahead: int
+) -> Iterator[tuple[_Task, _Answer]]:
+    """Every task with its answer, in order; at most ``ahead`` are under way at once."""
+    if executor is None:
+        yield from ((task, task()) for task in tasks)
+        return
+    waiting: deque[tuple[_Task, Future[_Answer]]] = deque()
+    try:
+        for task in tasks:
+            waiting.append((task, executor.submit(task)))
+            if len(waiting) >= ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()

@@ -1,0 +1,87 @@
+"""Program ``explore``: what is in files of detector images, as a page, records and summary.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import DataError
+from holdfast.core.paths import write_json
+from holdfast.core.progress import progress
+from holdfast.core.result import write_records
+
+if TYPE_CHECKING:
+    from holdfast.data.readers import OnCorrupt
+
+
+def run(
+    out: Path,
+    *,
+    files: list[Path],
+    on_corrupt: OnCorrupt,
+    image: str | None,
+    channels: str | None,
+    units: str | None,
+    workers: int,
+) -> None:
+    """Read every event of ``files`` once; write page, summary, images and records to ``out``.
+
+    A folder stands for the files in it. ``image``, ``channels`` and ``units`` say what the files do not. A
+    damaged file or row stops it, with ``on_corrupt="skip"`` it is counted.
+    Raises UsageError, DataError.
+    """
+    from holdfast.data.survey import survey
+    from holdfast.programs import explore_page, explore_summary
+
+    paths = expanded(files)
+    with ExitStack() as stack:
+        executor: Executor | None = None
+        if workers > 1:
+            # Forked copies of a process that uses OpenMP threads may hang.
+            executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+        advance = stack.enter_context(progress("explore", None, "events"))
+        found = survey(
+            paths,
+            on_corrupt=on_corrupt,
+            image=image,
+            channels=_texts(channels),
+            units=_texts(units),
+            executor=executor,
+            ahead=2 * workers,
+            scratch=out,
+            advance=advance,
+        )
+    explore_summary.write_arrays(found, out / "images.npz")
+    summary: dict[str, Any] = explore_summary.summarise(found)
+    write_json(out / "summary.json", summary)
+    write_records(out / "records.jsonl", explore_summary.records(found))
+    explore_page.write_page(found, out / "explore.html")
+
+
+def _texts(given: str | None) -> list[str] | None:
+    return [part.strip() for part in given.split(",")] if given else None
+
+
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """``paths`` with each folder replaced by the files of detector images below it, by name.
+
+    Raises DataError for a folder without any, and for a path that does not exist.
+    """
+    from holdfast.data.readers import FORMATS
+
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(item for item in path.rglob("*") if item.suffix.lower() in FORMATS)
+            if not inside:
+                raise DataError(
+                    str(path), expected=f"files ending in {', '.join(FORMATS)}", got="none in this folder"
+                )
+            found += inside
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
