@@ -47,11 +47,11 @@ def roc_auc(
 
     ``labels`` (n,) of 0 and 1, ``scores`` (n,) finite, higher meaning class 1; ties count one half. The
     interval is clipped to [0, 1]. ``groups`` (n,) are numbers of what samples have in common, such as one map
-    of dead channels: the interval then counts groups, not samples (Obuchowski 1997). Raises UsageError for
-    one class only, for shapes that differ, for NaN, for a single group.
+    of dead channels: the interval then counts groups, not samples (Obuchowski 1997), with Student's quantile.
+    Raises UsageError for one class only, for shapes that differ, for NaN, for a single group.
     """
     auc, parts = _structure(labels, scores)
-    half = _z(level) * sqrt(_variance(parts, labels, groups))
+    half = _quantile(level, groups) * sqrt(_variance(parts, labels, groups))
     method = "delong" if groups is None else "delong, by group"
     return auc, Interval(low=max(0.0, auc - half), high=min(1.0, auc + half), level=level, method=method)
 
@@ -69,7 +69,7 @@ def auc_difference(
     Arguments and errors as in ``roc_auc``.
     """
     (first, parts), (second, other) = _structure(labels, scores), _structure(labels, others)
-    half = _z(level) * sqrt(_variance(parts - other, labels, groups))
+    half = _quantile(level, groups) * sqrt(_variance(parts - other, labels, groups))
     method = "paired delong" if groups is None else "paired delong, by group"
     difference = first - second
     return difference, Interval(low=difference - half, high=difference + half, level=level, method=method)
@@ -92,9 +92,19 @@ def mean_difference(
         raise UsageError("mean difference", expected="two vectors of one length", got=got)
     apart = values - others
     difference = float(apart.mean())
-    half = _z(level) * sqrt(_by_group(apart - difference, groups) / len(apart) ** 2)
+    half = _quantile(level, groups) * sqrt(_by_group(apart - difference, groups) / len(apart) ** 2)
     method = "paired normal" if groups is None else "paired normal, by group"
     return difference, Interval(low=difference - half, high=difference + half, level=level, method=method)
+
+
+def _quantile(level: float, groups: NDArray[np.integer] | None) -> float:
+    """How many standard errors the interval reaches: Student's, of few groups, whose spread is uncertain."""
+    normal = _z(level)
+    if groups is None or (count := len(np.unique(groups))) < 2:
+        return normal
+    from scipy.stats import t  # slow to import
+
+    return float(t.ppf(0.5 + level / 2, count - 1))
 
 
 def _structure(

@@ -34,13 +34,17 @@ class Miscalibration:
     unit_gev: UnitGev = None
     name: str = "miscalibration"
     judged_by: ClassVar[str] = "quality"
-    shared: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit_gev", normalise_unit(self.unit_gev))
         check_size("spread of miscalibration", self.spread)
         if not (isfinite(self.scale) and self.scale > 0):
             raise UsageError("scale of miscalibration", expected="a finite number > 0", got=self.scale)
+
+    @property
+    def shared(self) -> bool:
+        """Whether anything is drawn, which all images of a batch then share."""
+        return self.spread > 0
 
     @property
     def labels(self) -> dict[str, Label]:

@@ -107,7 +107,7 @@ def records(
                 found += list(_pooled(tally, about))
             found += list(_fault_accuracy(tally, about, seed))
         elif kind == "quality":
-            found += list(_quality(tally, about, two, seed, getattr(stressor, "shared", False)))
+            found += list(_quality(tally, about, two, getattr(stressor, "shared", False)))
     return found
 
 
@@ -189,7 +189,7 @@ def _fault_accuracy(tally: Tally, about: _About, seed: int) -> Iterator[Record]:
         yield about.record(metric, float(table[:, column].sum() / n), "higher", n, interval)
 
 
-def _quality(tally: Tally, about: _About, two_classes: bool, seed: int, shared: bool) -> Iterator[Record]:
+def _quality(tally: Tally, about: _About, two_classes: bool, shared: bool) -> Iterator[Record]:
     """Quality under harm and without it; where a draw is ``shared`` by a trial, trials are what counts."""
     columns: dict[str, list[Any]] = defaultdict(list)
     for trial in sorted(tally.samples):
@@ -202,22 +202,21 @@ def _quality(tally: Tally, about: _About, two_classes: bool, seed: int, shared: 
             continue
         by_trial = shared and not prefix
         right = np.array(columns[f"{prefix}decision"]) == label
-        value, interval = float(right.mean()), _share(right, trials if by_trial else None, seed)
+        value, interval = float(right.mean()), _share(right, trials if by_trial else None)
         yield about.record(f"{prefix}accuracy", value, "higher", len(label), interval)
         if two_classes and f"{prefix}score" in columns:
             yield _auc(f"{prefix}auc", label, columns[f"{prefix}score"], about, trials if by_trial else None)
 
 
-def _share(right: Any, trials: Any, seed: int) -> Interval | None:
-    """Interval of a share of right answers; by trial a bootstrap, for which one trial is not enough."""
+def _share(right: Any, trials: Any) -> Interval | None:
+    """Interval of a share of right answers; by trial, one is not enough."""
     if trials is None:
         return stats.wilson(int(right.sum()), len(right))
-    shares = np.array([right[trials == trial].mean() for trial in np.unique(trials)])
-    if len(shares) < 2:
+    if len(np.unique(trials)) < 2:
         return None
-    return stats.bootstrap(
-        shares, lambda some: float(np.mean(some)), seed=seeding.derive(seed, "summary"), resamples=_RESAMPLES
-    )
+    _, interval = stats.mean_difference(right, np.zeros(len(right)), groups=trials)
+    limits = {"low": max(0.0, interval.low), "high": min(1.0, interval.high)}
+    return Interval(**limits, level=interval.level, method="normal, by group")
 
 
 def _auc(metric: str, label: Any, scores: list[float | None], about: _About, trials: Any) -> Record:
