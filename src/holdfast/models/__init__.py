@@ -20,6 +20,7 @@ from holdfast.models import (
 )
 from holdfast.models.config import ModelConfig
 from holdfast.models.io import load, read_meta, save
+from holdfast.models.keras_import import import_keras, load_keras_weights
 from holdfast.models.state import load_weights
 from holdfast.models.zoo import create, names, options, registry
 
@@ -33,7 +34,9 @@ __all__ = [
     "create",
     "deep_vit",
     "ensemble",
+    "import_keras",
     "load",
+    "load_keras_weights",
     "load_weights",
     "mobilenet",
     "names",

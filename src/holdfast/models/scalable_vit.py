@@ -17,7 +17,7 @@ from holdfast.models.scalable_attention import (
     to_tokens,
 )
 from holdfast.models.scaling import InputScaling
-from holdfast.models.sizes import divisors, fit_size, zero_pad
+from holdfast.models.sizes import divisors, fit_size, padding
 from holdfast.models.transformer import Block, check_counts
 from holdfast.models.zoo import check_dropout, refuse, registry
 
@@ -32,7 +32,7 @@ class ScalableViT(nn.Module):
     then the shrunken map (SSA), each followed by its perceptron, with the positions (PEG) after the first
     block. Its windows have the largest side of at most ``window`` that divides the map's, and SSA's keys form
     a map of that side (7 in the paper, where strides 8, 4, 2, 1 say the same). A size with a map that no
-    window divides is refused, or padded with empty pixels with ``pad``. Raises UsageError.
+    window divides is refused, or the scaled image padded with zeros (``pad``). Raises UsageError.
 
     (vit-pytorch starts with SSA, and in its second half runs the perceptron before IWSA: its forward unpacks
     the two in the other order than they were made in.)
@@ -69,7 +69,6 @@ class ScalableViT(nn.Module):
         needs = f"its maps of sides {sides} to be divided by windows of sides 2 to {window}"
         whole = fit_size(config, lambda n: _divisible(map_sides(n, stages), window), needs, pad=pad)
         self.scaling = InputScaling.of(config, compress, input_norm)
-        self.pad = zero_pad(config.size, whole)
         before, parts = config.in_channels, []
         for place, side in enumerate(map_sides(whole, stages)):
             dim, count, w = dims[place], heads[place], window_side(side, window)
@@ -83,7 +82,12 @@ class ScalableViT(nn.Module):
                 blocks.append(Block(attention, dim, mlp_ratio * dim, share))
                 if index == 0:
                     blocks.append(PositionGenerator(dim, side))
-            parts.append(Stage(before, dim, side, place == 0, blocks))
+            embed = (
+                nn.Conv2d(before, dim, 3, 2, 1)
+                if place
+                else nn.Conv2d(before, dim, 7, 4, 3 + padding(config.size, whole))
+            )
+            parts.append(Stage(embed, dim, side, blocks))
             before = dim
         self.stages = nn.Sequential(*parts)
         self.norm = nn.LayerNorm(before)
@@ -92,18 +96,18 @@ class ScalableViT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""
-        tokens = to_tokens(self.stages(self.scaling(self.pad(x))))
+        tokens = to_tokens(self.stages(self.scaling(x)))
         logits: Tensor = self.last_norm(self.head(self.norm(tokens).mean(1)))
         return logits
 
 
 class Stage(nn.Module):
-    """Overlapping patches (7×7 of stride 4 in the ``first`` stage, else 3×3 of stride 2), norm, blocks."""
+    """Overlapping patches (7×7 of stride 4, later 3×3 of stride 2), norm, ``blocks``."""
 
-    def __init__(self, narrow: int, dim: int, side: int, first: bool, blocks: Sequence[nn.Module]) -> None:
+    def __init__(self, embed: nn.Module, dim: int, side: int, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.side = side
-        self.embed = nn.Conv2d(narrow, dim, 7, 4, 3) if first else nn.Conv2d(narrow, dim, 3, 2, 1)
+        self.embed = embed
         self.norm = nn.LayerNorm(dim)
         self.blocks = nn.Sequential(*blocks)
 

@@ -42,7 +42,7 @@ class Sequential(nn.Module):
         shape: Shape = (config.in_channels, config.size, config.size)
         made = []
         for place, layer in enumerate(layers):
-            module, shape = _add(place, layer, shape)
+            module, shape = add_layer(place, layer, shape)
             made.append(module)
         if shape != (config.classes,):
             raise UsageError(
@@ -57,8 +57,8 @@ class Sequential(nn.Module):
         return logits
 
 
-def _add(place: int, layer: Layer, shape: Shape) -> tuple[nn.Module, Shape]:
-    """The module of ``layer`` and the shape of what it makes of ``shape``."""
+def add_layer(place: int, layer: Layer, shape: Shape) -> tuple[nn.Module, Shape]:
+    """The module of ``layer`` at ``place``, and the shape that it makes of ``shape``. Raises UsageError."""
     arguments = dict(layer) if isinstance(layer, Mapping) else {}
     kind = arguments.pop("kind", None)
     if kind not in KINDS:
@@ -90,15 +90,21 @@ def _conv(
     )
 
 
+def _dense(shape: Shape, units: int, bias: bool = True) -> nn.Module:
+    if len(shape) != 1:
+        raise ValueError("it takes features: flatten the map before")
+    return nn.Linear(shape[0], units, bias)
+
+
 def _batch_norm(shape: Shape, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> nn.Module:
     make = nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
     return make(shape[0], eps, momentum, affine)
 
 
 def _pool(make: Callable[..., nn.Module], **fixed: Any) -> Callable[..., nn.Module]:
-    def pool(shape: Shape, size: Any = 2, stride: Any = None, ceil: bool = False) -> nn.Module:
+    def pool(shape: Shape, size: Any = 2, stride: Any = None, pad: Any = 0, ceil: bool = False) -> nn.Module:
         side = _pair(size)
-        return make(side, side if stride is None else _pair(stride), ceil_mode=ceil, **fixed)
+        return make(side, side if stride is None else _pair(stride), _pair(pad), ceil_mode=ceil, **fixed)
 
     return pool
 
@@ -126,7 +132,7 @@ class GlobalPool(nn.Module):
 KINDS: dict[str, Callable[..., nn.Module]] = {
     "conv": _conv,
     "zero_pad": lambda shape, pad: nn.ZeroPad2d(_pair(pad)),  # left, right, top, bottom
-    "dense": lambda shape, units, bias=True: nn.Linear(shape[0], units, bias),
+    "dense": _dense,
     "flatten": _plain(nn.Flatten),
     "batch_norm": _batch_norm,
     "max_pool": _pool(nn.MaxPool2d),

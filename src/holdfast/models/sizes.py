@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
-
 from holdfast.core.errors import UsageError
 from holdfast.models.config import ModelConfig
 
@@ -25,7 +23,7 @@ def fit_size(
         return larger
     smaller = next((n for n in range(size - 1, 0, -1) if fits(n)), None)
     nearest = str(larger) if smaller is None else f"{smaller} or {larger}"
-    remedy = f"the nearest sizes are {nearest}; pad=true adds {larger - size} empty rows and columns"
+    remedy = f"the nearest sizes are {nearest}; pad=true adds {larger - size} rows and columns of zeros"
     raise UsageError(
         f"size of model {config.name!r}",
         expected=needs,
@@ -34,13 +32,12 @@ def fit_size(
     )
 
 
-def zero_pad(size: int, side: int) -> nn.Module:
-    """Pad images (N, C, ``size``, ``size``) with empty pixels to ``side``, the odd one below and right."""
-    if size == side:
-        return nn.Identity()
-    before = (side - size) // 2
-    after = side - size - before
-    return nn.ZeroPad2d((before, after, before, after))
+def padding(size: int, side: int) -> int:
+    """Rows and columns that the first convolution adds on each side, so that ``size`` counts as ``side``.
+
+    One more than needed where the difference is odd; a stride above 1 then leaves the last one out.
+    """
+    return (side - size + 1) // 2
 
 
 def divisors(n: int) -> list[int]:

@@ -13,7 +13,7 @@ from holdfast.models.config import ModelConfig
 from holdfast.models.norms import logits_norm
 from holdfast.models.positions import add_positions
 from holdfast.models.scaling import InputScaling
-from holdfast.models.sizes import divisors, fit_size, zero_pad
+from holdfast.models.sizes import divisors, fit_size, padding
 from holdfast.models.zoo import check_dropout, refuse
 
 POOLS = ("class", "mean")
@@ -26,8 +26,8 @@ class PatchTransformer(nn.Module):
 
     Input float32 (N, C, H, W) with H = W = ``config.size``; output logits (N, classes), read from a class
     token before the others (``pool="class"``) or from the mean over tokens (``"mean"``). ``mlp`` is the
-    hidden width of a block's two-layer perceptron. ``patch`` divides the size, or with ``pad`` the image is
-    first padded with empty pixels. ``shifted`` embeds beside each patch those of four copies of the image,
+    hidden width of a block's two-layer perceptron. ``patch`` divides the size, or with ``pad`` the scaled
+    image is padded with zeros. ``shifted`` embeds beside each patch those of four copies of the image,
     moved by half a patch. ``input_norm`` and ``compress`` are described in InputScaling. Raises UsageError
     for other values.
     """
@@ -60,9 +60,9 @@ class PatchTransformer(nn.Module):
         whole = padded_to_patches(config, patch, pad)
         side, extra = whole // patch, int(pool == "class")
         self.scaling = InputScaling.of(config, compress, input_norm)
-        self.pad = zero_pad(config.size, whole)
-        self.shift = ShiftedCopies(patch // 2, whole) if shifted else nn.Identity()
-        self.embed = nn.Conv2d(config.in_channels * (5 if shifted else 1), dim, patch, patch)
+        self.shift = ShiftedCopies(patch // 2, config.size) if shifted else nn.Identity()
+        pixels = config.in_channels * (5 if shifted else 1)
+        self.embed = nn.Conv2d(pixels, dim, patch, patch, padding(config.size, whole))
         self.token = nn.Parameter(torch.empty(1, 1, dim)) if extra else None
         if self.token is not None:
             nn.init.trunc_normal_(self.token, std=0.02)
@@ -76,7 +76,7 @@ class PatchTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""
-        tokens = self.embed(self.shift(self.scaling(self.pad(x)))).flatten(2).transpose(1, 2)
+        tokens = self.embed(self.shift(self.scaling(x))).flatten(2).transpose(1, 2)
         if self.token is not None:
             tokens = torch.cat([self.token.expand(tokens.shape[0], -1, -1), tokens], 1)
         tokens = self.norm(self.blocks(self.dropout(tokens + self.positions)))
