@@ -12,7 +12,19 @@ from holdfast.cli import verbs, views
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-DOMAIN_VERBS = ("train", "pretrain", "prune", "pack", "protect", "stress", "bench", "explore")
+DOMAIN_VERBS = (
+    "train",
+    "pretrain",
+    "prune",
+    "pack",
+    "protect",
+    "stress",
+    "bench",
+    "curves",
+    "calibrate",
+    "ensemble",
+    "explore",
+)
 
 app = typer.Typer(
     name="holdfast",
@@ -127,6 +139,13 @@ def tune(
     target: Target,
     objective: Objectives,
     trials: Annotated[int, typer.Option(help="number of trials", min=1)] = 20,
+    rungs: Annotated[
+        str | None,
+        typer.Option(
+            help="INPUT=1,3,9: run candidates with few first, and discard weak ones", metavar="TEXT"
+        ),
+    ] = None,
+    discard: Annotated[str, typer.Option(help="which are weak: halving or median")] = "halving",
     seed: Annotated[int, typer.Option(help="seed of the sampler")] = 0,
     json: Json = False,
 ) -> None:
@@ -134,7 +153,7 @@ def tune(
 
     Example: holdfast tune workflow:digits-train --objective accuracy:max --trials 10
     """
-    verbs.tune(target, context.args, objective, trials, seed, json)
+    verbs.tune(target, context.args, objective, trials, seed, json, rungs, discard)
 
 
 @app.command()
