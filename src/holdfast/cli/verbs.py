@@ -62,14 +62,27 @@ def explain(target: str, words: Sequence[str], json: bool) -> None:
 
 
 def tune(
-    target: str, words: Sequence[str], objectives: Sequence[str], trials: int, seed: int, json: bool
+    target: str,
+    words: Sequence[str],
+    objectives: Sequence[str],
+    trials: int,
+    seed: int,
+    json: bool,
+    rungs: str | None,
+    discard: str,
 ) -> None:
     """Search a workflow's choices and print its front."""
     from holdfast import hub
+    from holdfast.hub.discard import Rungs
 
     component = hub.find(target)
     study = hub.tune(
-        component, parse_objectives(objectives), inputs=_inputs(component, words), trials=trials, seed=seed
+        component,
+        parse_objectives(objectives),
+        inputs=_inputs(component, words),
+        trials=trials,
+        rungs=None if rungs is None else Rungs.parse(rungs, discard),  # type: ignore[arg-type]  # it checks
+        seed=seed,
     )
     rows = [
         {
@@ -78,6 +91,7 @@ def tune(
             "values": trial.values,
             "front": index in study.front.indices,
             "error": trial.error,
+            **({} if trial.rung is None else {"rung": trial.rung, "discarded": trial.discarded}),
         }
         for index, trial in enumerate(study.trials)
     ]
@@ -89,7 +103,7 @@ def tune(
             row["trial"],
             *row["choices"].values(),
             *(number(row["values"].get(name)) for name in parse_objectives(objectives)),
-            row["error"] or "*" * row["front"],
+            row["error"] or (f"discarded at {row['rung']}" if row.get("discarded") else "*" * row["front"]),
         )
         for row in rows
     ]

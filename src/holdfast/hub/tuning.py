@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -13,6 +13,7 @@ from holdfast.core.errors import HoldfastError, UsageError
 from holdfast.core.result import Label, Record
 from holdfast.hub import run_record
 from holdfast.hub.component import Component, described
+from holdfast.hub.discard import Rungs
 from holdfast.hub.frontier import Front, Goal, pareto, parse_selector, points_from_records
 from holdfast.hub.kinds import TuningChoice, Workflow
 from holdfast.hub.repository import find
@@ -25,13 +26,19 @@ SAMPLERS: tuple[Sampler, ...] = ("tpe", "random", "nsga2")
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of a search: its choices, the run it was, its objectives, or why it failed."""
+    """One point of a search: its choices, the run it was, its objectives, or why it failed.
+
+    ``rung`` is the value of the rungs' input that it came to; one that was ``discarded`` there has the
+    objective it had then, and is no point of the front.
+    """
 
     number: int
     choices: dict[str, Any]
     values: dict[str, float | None]
     run: str | None = None
     error: str | None = None
+    rung: int | None = None
+    discarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ def tune(
     choices: Sequence[str] | None = None,
     trials: int = 20,
     sampler: Sampler = "tpe",
+    rungs: Rungs | None = None,
     seed: int = 0,
     on_trial: Callable[[Trial], None] | None = None,
     on_event: OnEvent | None = None,
@@ -60,6 +68,7 @@ def tune(
 
     Objectives are metric selectors (``latency[batch=1]``), each ``"higher"`` or ``"lower"``. Every trial runs
     through the cache; one that fails, or lacks an objective, is recorded as failed and the search goes on.
+    With ``rungs`` (for one objective), candidates run with few resources first, and weak ones go no further.
     The same seed proposes the same points as long as the measured values are the same. Raises UsageError for
     unknown choices, a workflow without any, or a missing Optuna.
     """
@@ -75,23 +84,28 @@ def tune(
         raise UsageError(
             f"tuning {found.id}", expected=f"choices, trials, a sampler of {', '.join(SAMPLERS)}", got=got
         )
+    if rungs is not None:
+        rungs.check(found.meta.inputs, space, objectives, found.id)
     study = optuna.create_study(
         directions=["maximize" if goal == "higher" else "minimize" for goal in objectives.values()],
         sampler=_sampler(optuna, sampler, seed),
+        pruner=optuna.pruners.NopPruner() if rungs is None else rungs.pruner(optuna),
     )
     start = perf_counter()
     done: list[Trial] = []
 
     def keep(status: RunStatus) -> Run:
-        return _keep(found, done, objectives, seed, dict(inputs or {}), perf_counter() - start, status)
+        given = dict(inputs or {})
+        return _keep(found, done, objectives, seed, given, perf_counter() - start, status, rungs)
 
     try:
         for _ in range(trials):
             asked = study.ask()
             picked = {name: _suggest(asked, name, choice) for name, choice in space.items()}
-            merged = {**(inputs or {}), **picked}
-            trial = _trial(found, asked.number, merged, picked, objectives, project, on_event)
-            if trial.error is None:
+            trial = _climb(found, asked, dict(inputs or {}), picked, objectives, rungs, project, on_event)
+            if trial.discarded:
+                study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+            elif trial.error is None:
                 study.tell(asked, list(trial.values.values()))
             else:
                 study.tell(asked, state=optuna.trial.TrialState.FAIL)
@@ -101,7 +115,8 @@ def tune(
     except KeyboardInterrupt:
         keep("interrupted")
         raise
-    return Study(done, pareto([trial.values for trial in done], objectives), keep("ok"))
+    points = [dict.fromkeys(objectives) if trial.discarded else trial.values for trial in done]
+    return Study(done, pareto(points, objectives), keep("ok"))
 
 
 def _optuna() -> Any:
@@ -140,6 +155,32 @@ def _suggest(trial: Any, name: str, choice: TuningChoice) -> Any:
     return trial.suggest_float(name, low, high, log=choice.log)
 
 
+def _climb(
+    component: Component,
+    asked: Any,
+    inputs: dict[str, Any],
+    picked: dict[str, Any],
+    objectives: Mapping[str, Goal],
+    rungs: Rungs | None,
+    project: Path | None,
+    on_event: OnEvent | None,
+) -> Trial:
+    """One trial, rung by rung where there are rungs."""
+    merged = {**inputs, **picked}
+    if rungs is None:
+        return _trial(component, asked.number, merged, picked, objectives, project, on_event)
+    for rung, value in enumerate(rungs.values):
+        merged[rungs.name] = value
+        trial = _trial(component, asked.number, merged, picked, objectives, project, on_event)
+        trial = replace(trial, rung=value)
+        (reached,) = trial.values.values()
+        if trial.error is not None or reached is None:
+            return trial
+        if rungs.weak(asked, rung, reached):
+            return replace(trial, discarded=True)
+    return trial
+
+
 def _trial(
     component: Component,
     number: int,
@@ -168,6 +209,7 @@ def _keep(
     inputs: dict[str, Any],
     seconds: float,
     status: RunStatus,
+    rungs: Rungs | None,
 ) -> Run:
     """Keep the trials as an experiment ``tune-<workflow>``: one record a trial and objective."""
     name = f"workflow:tune-{component.name}"
@@ -177,6 +219,8 @@ def _keep(
     for trial in trials:
         labels: dict[str, Label] = {"trial": trial.number, "workflow": component.name}
         labels |= {k: v if isinstance(v, str | int | float) else str(v) for k, v in trial.choices.items()}
+        if rungs is not None and trial.rung is not None:
+            labels |= {rungs.name: trial.rung, "discarded": str(trial.discarded).lower()}
         kept.records += [
             Record(
                 metric=objective,
