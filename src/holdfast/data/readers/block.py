@@ -44,8 +44,9 @@ class Reader(ABC):
 
     ``rows`` events; ``shape`` (C, H, W), None where rows differ; ``channels`` and ``units`` name each channel
     and say what 1 stands for ("GeV", "50 GeV", "50 ns", "" for unknown), both empty where shapes differ;
-    ``columns`` are the numbers beside the image, ``classes`` what the labels 0, 1, … in ``label`` mean, as
-    far as the format says so. A reader holds no open file and may be sent to other processes.
+    ``types`` are the NumPy types of the numbers beside the image, by name; ``label`` is the one that looks
+    like the label, and ``classes`` what 0, 1, … in it mean, as far as the format says so. A reader holds no
+    open file and may be sent to other processes.
     """
 
     kind: Kind
@@ -54,10 +55,15 @@ class Reader(ABC):
     shape: Shape | None
     channels: tuple[str, ...]
     units: tuple[str, ...]
-    columns: tuple[str, ...]
+    types: dict[str, str]
     label: str | None
     classes: tuple[str, ...] | None
     simulated: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers beside the image."""
+        return tuple(self.types)
 
     @abstractmethod
     def _blocks(self, rows: int, start: int, stop: int, skip: bool) -> Iterator[Block]:

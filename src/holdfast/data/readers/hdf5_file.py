@@ -49,9 +49,11 @@ class Hdf5Reader(Reader):
             self.image = pick_image(path, arrays, image, KEYS)
             shape = arrays[self.image]
             attributes = dict(file.attrs)
-            self.columns = tuple(
-                key for key, found in arrays.items() if found == shape[:1] and file[key].dtype.kind in "fiub"
-            )
+            self.types = {
+                key: file[key].dtype.str
+                for key, found in arrays.items()
+                if found == shape[:1] and file[key].dtype.kind in "fiub"
+            }
         self.rows, self.shape = int(shape[0]), image_shape(shape)
         ml4sci = self.image == "X" and shape[1:] == (schema.SIZE, schema.SIZE, 2)
         known_channels = _texts(attributes, "channels") or (CHANNELS if ml4sci else None)

@@ -52,9 +52,9 @@ class NpzReader(Reader):
         shapes = {name: shape for name, (shape, _, _) in found.items()}
         self.image = pick_image(path, shapes, image, KEYS)
         shape = shapes[self.image]
-        self.columns = tuple(
-            name for name, (s, _, kind) in found.items() if s == shape[:1] and kind.kind in "fiub"
-        )
+        self.types = {
+            name: kind.str for name, (s, _, kind) in found.items() if s == shape[:1] and kind.kind in "fiub"
+        }
         self.rows, self.shape = shape[0], image_shape(shape)
         self.channels = named_channels(path, self.shape, channels, None, "channels")
         self.units = named_channels(path, self.shape, units, None, "units")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class ParquetReader(Reader):
         with _opened(path) as file:
             schema = file.schema_arrow
             self.image = _image_column(path, schema, image)
-            self.columns = tuple(f.name for f in schema if _is_number(f.type))
+            self.types = {f.name: _numpy_type(f.type) for f in schema if _is_number(f.type)}
             counts = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
             self.simulated = _true((schema.metadata or {}).get(b"simulated"))
         self._ends = np.cumsum(counts, dtype=np.int64)
@@ -231,6 +232,10 @@ def _is_number(kind: pa.DataType) -> bool:
     return any(check(kind) for check in is_kind)
 
 
+def _numpy_type(kind: pa.DataType) -> str:
+    return str(pa.array([], kind).to_numpy(zero_copy_only=False).dtype.str)
+
+
 def _true(value: bytes | None) -> bool:
     return value is not None and value.lower() in (b"true", b"1")
 
@@ -239,7 +244,9 @@ def _true(value: bytes | None) -> bool:
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     """The file with its footer read. Raises DataError."""
     try:
-        file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        stat = path.stat()
+        footer = _footer(path, stat.st_size, stat.st_mtime_ns)
+        file = pq.ParquetFile(path, metadata=footer, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             str(path),
@@ -249,3 +256,9 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
     with file:
         yield file
+
+
+@lru_cache(maxsize=4)
+def _footer(path: Path, size: int, mtime_ns: int) -> pq.FileMetaData:
+    """The metadata of a file, which take long to read where every row is a group."""
+    return pq.read_metadata(path)

@@ -49,11 +49,11 @@ class RootReader(Reader):
             shapes = {name: self._branch_shape(tree, name) for name in (wanted or tree.keys())}
             self.branches = _branches(path, shapes, wanted)
             self._shapes = [shapes[name] for name in self.branches]
-            self.columns = tuple(
-                name
+            self.types = {
+                name: np.dtype(kind).newbyteorder("=").str
                 for name in tree.keys()  # noqa: SIM118 - a tree is no dictionary
-                if name not in self.branches and _is_scalar(tree[name])
-            )
+                if name not in self.branches and (kind := _scalar(tree[name])) is not None
+            }
         kinds = {shape[-2:] for shape in self._shapes if shape}
         self.shape = None
         if len(kinds) == 1:
@@ -68,7 +68,7 @@ class RootReader(Reader):
     def _branch_shape(self, tree: Any, name: str) -> tuple[int, int, int] | None:
         """(C, H, W) of a branch's first entry, None if it is no image."""
         try:
-            if not self.rows or _is_scalar(tree[name]):
+            if not self.rows or _scalar(tree[name]) is not None:
                 return None
             first = np.asarray(tree[name].array(entry_start=0, entry_stop=1, library="np")[0])
         except KeyError as error:
@@ -155,9 +155,11 @@ def _branches(path: Path, shapes: dict[str, Any], wanted: list[str]) -> tuple[st
     )
 
 
-def _is_scalar(branch: Any) -> bool:
-    kind = getattr(branch.interpretation, "to_dtype", getattr(branch.interpretation, "dtype", None))
-    return isinstance(kind, np.dtype) and kind.subdtype is None and kind.kind in "fiub"
+def _scalar(branch: Any) -> np.dtype[Any] | None:
+    """The type of a branch with one number an entry, None for any other."""
+    kind = getattr(branch.interpretation, "to_dtype", None)
+    plain = isinstance(kind, np.dtype) and kind.subdtype is None and kind.kind in "fiub"
+    return kind if plain else None
 
 
 @contextmanager

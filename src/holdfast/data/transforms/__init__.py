@@ -7,6 +7,7 @@ images = pipeline.apply(images)  # (n, C, H, W) float32
 from holdfast.data.transforms.cells import Crop, FoldCells
 from holdfast.data.transforms.channels import Channels, SumChannels
 from holdfast.data.transforms.layout import Layout, gev_of
+from holdfast.data.transforms.moments import Moments
 from holdfast.data.transforms.pipeline import STEPS, Pipeline
 from holdfast.data.transforms.step import Images, Step
 from holdfast.data.transforms.values import Compress, Normalise, Scale, Standardise, ZeroSuppress
@@ -19,6 +20,7 @@ __all__ = [
     "FoldCells",
     "Images",
     "Layout",
+    "Moments",
     "Normalise",
     "Pipeline",
     "Scale",

@@ -62,21 +62,23 @@ class Pipeline:
 
     def fit(self, blocks: Iterable[Images]) -> Pipeline:
         """The pipeline with what its learning step learns from images of the training split."""
-        before, learner, after = self.parts()
+        before, learner, _ = self.parts()
         if learner is None:
             return self
         moments: Moments | None = None
         for images in blocks:
             found = Moments.of(before.apply(images))
             moments = found if moments is None else moments.merged(found)
-        return Pipeline((*before.steps, self.learnt(moments), *after.steps))
+        return self.with_learnt(moments)
 
-    def learnt(self, moments: Moments | None) -> Step:
-        """The learning step, fitted. Raises UsageError without events."""
-        learner = self.parts()[1]
-        if learner is None or moments is None or not moments.count:
+    def with_learnt(self, moments: Moments | None) -> Pipeline:
+        """The pipeline fitted to what its learning step would have seen. Raises UsageError without events."""
+        before, learner, after = self.parts()
+        if learner is None:
+            return self
+        if moments is None or not moments.count:
             raise UsageError("transform", expected="training events to learn from", got="none")
-        return learner.fitted(moments)
+        return Pipeline((*before.steps, learner.fitted(moments), *after.steps))
 
     def parts(self) -> tuple[Pipeline, Standardise | None, Pipeline]:
         """What comes before the step that learns, this step, and what comes after it."""

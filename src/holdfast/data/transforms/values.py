@@ -144,7 +144,8 @@ class Normalise(Step):
         axes = (1, 2, 3) if self.over == "image" else (2, 3)
         largest = np.abs(images).max(axis=axes, keepdims=True)
         largest[largest == 0] = 1
-        return images / largest
+        normalised: Images = images / largest
+        return normalised
 
     def outgoing(self, layout: Layout) -> Layout:
         """Units that are no energies any more."""
