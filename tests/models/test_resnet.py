@@ -31,6 +31,23 @@ def test_shortcut_keeps_every_second_pixel_and_pads_with_zeros(narrow, wide, siz
     assert y[:, :before].abs().sum() + y[:, before + narrow :].abs().sum() == 0
 
 
+def test_resnet15_is_the_published_notebooks():
+    def conv(narrow, wide, kernel=3):
+        return kernel * kernel * narrow * wide + 2 * wide  # no bias, but a norm
+
+    stages = [conv(16, 16) * 4]
+    stages += [conv(n, 2 * n) + 3 * conv(2 * n, 2 * n) + conv(n, 2 * n, 1) for n in (16, 32)]
+    model = models.create("resnet15", in_channels=1, classes=2, size=32, input_norm=False, compress="none")
+    count = sum(p.numel() for p in model.parameters())
+    assert count == conv(1, 16) + sum(stages) + 65 * 2 == 174_450
+    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in model.modules()) == 15
+    keys = model.state_dict().keys()
+    assert {"conv1.weight", "layer1.1.bn2.bias", "layer2.0.shortcut.0.weight", "linear.bias"} <= keys
+    assert "layer3.0.shortcut.1.running_var" in keys
+    with torch.device("meta"):
+        assert model.to("meta").layer3(torch.empty(2, 32, 16, 16)).shape == (2, 64, 8, 8)
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet32"])
 def test_names_are_those_of_the_published_state_dicts(name):
     keys = models.create(name, in_channels=3, classes=10, size=32).state_dict().keys()
