@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from holdfast import __version__
 from holdfast.core.errors import UsageError
@@ -18,6 +16,7 @@ from holdfast.core.paths import storage_errors, write_text
 from holdfast.core.seeding import derive
 from holdfast.export.c_graph import steps_of
 from holdfast.export.c_tables import Flash, Tables, wrapped
+from holdfast.export.rendering import templates
 from holdfast.subnet import Packed
 
 
@@ -75,7 +74,7 @@ def export_c(
         folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for template, target in (("network.c", f"{name}.c"), ("network.h", f"{name}.h"), ("check.c", "check.c")):
-        write_text(folder / target, _environment().get_template(f"{template}.j2").render(context))
+        write_text(folder / target, templates().get_template(f"{template}.j2").render(context))
         paths.append(folder / target)
     source, header, check = paths
     return Exported(
@@ -106,15 +105,3 @@ def _example(packed: Packed) -> dict[str, str]:
     with torch.no_grad():
         logits = packed.to_module().double()(torch.from_numpy(pixels / 256))
     return {"pixels": wrapped(pixels), "expected": wrapped(logits)}
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace edm {
+  class Event;
+  class EventSetup;
+  class ParameterSet;
+}  // namespace edm
