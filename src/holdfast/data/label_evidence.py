@@ -7,8 +7,8 @@ from math import sqrt
 
 from holdfast.core.result import Interval
 from holdfast.data.schema import SIZE
-from holdfast.data.statistics import separation
-from holdfast.data.survey import Group
+from holdfast.data.statistics import Moments, separation
+from holdfast.data.survey import FileFound, Group, Survey
 
 SIGNIFICANCE = 5.0
 """Standard deviations from which on a label's meaning is taken for certain, as in ``schema``."""
@@ -47,6 +47,29 @@ class Evidence:
 
 RULES = (("m0", "gluon", "quark"), ("energy: phi width", "electron", "photon"))
 """Quantity, the class with more of it, and the other one."""
+
+
+def odd_files(found: Survey) -> list[tuple[FileFound, str, float]]:
+    """Files in which label 1 has more of a quantity where in most events it has less, or the reverse.
+
+    With the quantity and deviations from no difference. Deviations are those of the file's two means from each other (Welch 1947); files of one class, and those
+    where they are fewer than five, cannot be odd.
+    """
+    odd = []
+    for quantity, _, _ in RULES:
+        signed = [(file, _deviations(file, quantity)) for file in found.files]
+        sure = [(file, z) for file, z in signed if abs(z) >= SIGNIFICANCE]
+        most = sum(file.read if z > 0 else -file.read for file, z in sure)
+        odd += [(file, quantity, z) for file, z in sure if z * most < 0]
+    return odd
+
+
+def _deviations(file: FileFound, quantity: str) -> float:
+    zero, one = (file.means.get((quantity, label), Moments()) for label in ("0", "1"))
+    if min(zero.n, one.n) < 2:
+        return 0.0
+    error = sqrt(zero.variance / zero.n + one.variance / one.n)
+    return (one.mean - zero.mean) / error if error > 0 else 0.0
 
 
 def label_evidence(group: Group) -> list[Evidence]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 from typing import Any
@@ -30,13 +31,34 @@ def _edges() -> NDArray[np.float64]:
     return np.concatenate([-positive[:0:-1], positive])
 
 
-class Spectrum:
+@dataclass
+class Moments:
+    """Number, mean and sum of squared deviations of values (Chan et al. 1983)."""
+
+    n: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+
+    def combine(self, n: int, mean: float, m2: float) -> None:
+        """Add ``n`` > 0 values of that mean and sum of squared deviations."""
+        total, step = self.n + n, mean - self.mean
+        self.m2 += m2 + step * step * self.n * n / total
+        self.mean += step * n / total
+        self.n = total
+
+    @property
+    def variance(self) -> float:
+        """Variance (n − 1); 0 for fewer than two values."""
+        return self.m2 / (self.n - 1) if self.n > 1 else 0.0
+
+
+class Spectrum(Moments):
     """Histogram of any float32 values, whatever their range, in 512 KiB: bins exact, merging exact.
 
     A value's bin is the upper half of its float32: sign, exponent and 7 bits of mantissa, so that bins are
-    at most 0.8 % wide. Beside it ``n`` finite values with their ``mean``, ``m2`` (sum of squared deviations;
-    Chan et al. 1983), ``low`` and ``high``; ``whole`` says that all are whole numbers; ``nan`` and
-    ``infinite`` values are counted apart. What is below 2⁻¹²⁶ in size may count as ``zero``.
+    at most 0.8 % wide. Beside it the ``Moments`` of the finite values, their ``low`` and ``high``; ``whole``
+    says that all are whole numbers; ``nan`` and ``infinite`` values are counted apart. What is below 2⁻¹²⁶ in
+    size may count as ``zero``.
     """
 
     EDGES = _edges()
@@ -44,8 +66,8 @@ class Spectrum:
 
     def __init__(self) -> None:
         self._counts: Counts = np.zeros(_BINS, dtype=np.int64)
-        self.n = self.nan = self.infinite = 0
-        self.mean = self.m2 = 0.0
+        super().__init__()
+        self.nan = self.infinite = 0
         self.whole = True
         self.low, self.high = np.inf, -np.inf
 
@@ -64,7 +86,8 @@ class Spectrum:
         self.whole = self.whole and bool((flat == np.rint(flat)).all())
         mean = float(flat.mean(dtype=np.float64))
         m2 = float(np.square(flat - mean, dtype=np.float64).sum())
-        self._combine(len(flat), mean, m2, float(flat.min()), float(flat.max()))
+        self.combine(len(flat), mean, m2)
+        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
 
     def merge(self, other: Spectrum) -> None:
         """Add what ``other`` has counted."""
@@ -72,13 +95,8 @@ class Spectrum:
         self.nan, self.infinite = self.nan + other.nan, self.infinite + other.infinite
         self.whole = self.whole and other.whole
         if other.n:
-            self._combine(other.n, other.mean, other.m2, other.low, other.high)
-
-    def _combine(self, n: int, mean: float, m2: float, low: float, high: float) -> None:
-        total, step = self.n + n, mean - self.mean
-        self.m2 += m2 + step * step * self.n * n / total
-        self.mean += step * n / total
-        self.n, self.low, self.high = total, min(self.low, low), max(self.high, high)
+            self.combine(other.n, other.mean, other.m2)
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     @property
     def zero(self) -> int:
@@ -93,7 +111,7 @@ class Spectrum:
     @property
     def std(self) -> float:
         """Standard deviation (n − 1) of the finite values; 0 for fewer than two."""
-        return sqrt(self.m2 / (self.n - 1)) if self.n > 1 else 0.0
+        return sqrt(self.variance)
 
     def counts(self) -> Counts:
         """Counts (65,280,) of finite values by ascending value; bin k is between ``EDGES[k : k + 2]``."""

@@ -18,10 +18,12 @@ from holdfast.core.errors import DataError, UsageError
 from holdfast.data.duplicates import Duplicates, HashFiles, find_duplicates, parts_for
 from holdfast.data.quantities import image_quantities
 from holdfast.data.readers import Block, OnCorrupt, Reader, open_reader
-from holdfast.data.statistics import Counts, ImageMoments, Spectrum
+from holdfast.data.statistics import Counts, ImageMoments, Moments, Spectrum
 
 CLASSES = 10
 OTHER, UNLABELLED = "other", "all"
+TELLING = {"m0", "energy: phi width"}
+"""Quantities that tell what a label means: kept file by file."""
 _TASK_BLOCKS = 64
 Key = tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]
 _Answer = tuple[dict["Key", "Group"], int, int, dict[str, str]]
@@ -120,7 +122,10 @@ class Group:
 
 @dataclass
 class FileFound:
-    """One file: what its reader says, and how many rows were ``read`` and ``skipped``; or its ``error``."""
+    """One file: what its reader says, and how many rows were ``read`` and ``skipped``; or its ``error``.
+
+    ``means`` are those of the ``TELLING`` quantities by quantity and label.
+    """
 
     path: Path
     bytes: int
@@ -129,6 +134,16 @@ class FileFound:
     read: int = 0
     skipped: int = 0
     types: dict[str, str] = field(default_factory=dict)
+    means: dict[tuple[str, str], Moments] = field(default_factory=dict)
+
+    def add(self, group: Group) -> None:
+        """Add what was found in some of its rows."""
+        for label, counted in group.classes.items():
+            for quantity in TELLING & counted.quantities.keys():
+                values = counted.quantities[quantity]
+                if values.n:
+                    mine = self.means.setdefault((quantity, label), Moments())
+                    mine.combine(values.n, values.mean, values.m2)
 
 
 @dataclass
@@ -223,6 +238,7 @@ def survey(
             file = files[task.number]
             file.read, file.skipped, file.types = file.read + read, file.skipped + skipped, types
             for key, group in found.items():
+                file.add(group)
                 if key in groups:
                     groups[key].merge(group)
                 else:

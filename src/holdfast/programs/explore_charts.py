@@ -87,7 +87,7 @@ def separations(rows: Sequence[Row], *, title: str) -> str:
     order = [row["name"] for row in rows]
     base = alt.Chart(alt.Data(values=list(rows)), width=360, height=alt.Step(22))
     y = alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labelLimit=220))
-    x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, nice=True))
+    x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     bars = base.mark_rule(strokeWidth=2, color=charts.PALETTE[0]).encode(
         x=alt.X("low:Q", title=title), x2="high:Q", y=y
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.core.stats import wilson
-from holdfast.data.label_evidence import Evidence, label_evidence
+from holdfast.data.label_evidence import Evidence, label_evidence, odd_files
 from holdfast.data.quantities import is_time
 from holdfast.data.survey import OTHER, UNLABELLED, Group, Survey
 from holdfast.hub.render import number
@@ -15,13 +15,28 @@ _UNBALANCED = 1.5
 
 
 def findings(found: Survey) -> list[Finding]:
-    """Sentences about all files, then about each group."""
-    sentences = [*_files(found), *_duplicates(found)]
+    """Sentences about all files, and what asks for something in any group."""
+    sentences = [*_files(found), *_duplicates(found), *_odd(found)]
     for group in found.groups:
         where = f"{size(group)}: " if len(found.groups) > 1 else ""
-        for kind, sentence in (*_classes(group), *_values(group), *_seeds(group), *_labels(group)):
-            sentences.append((kind, where + sentence))
+        sentences += [(kind, where + sentence) for kind, sentence in group_findings(group) if kind]
     return sentences
+
+
+def group_findings(group: Group) -> list[Finding]:
+    """Sentences about the images of one shape."""
+    return [*_classes(group), *_values(group), *_seeds(group), *_labels(group)]
+
+
+def _odd(found: Survey) -> list[Finding]:
+    return [
+        (
+            "warn",
+            f"{file.path.name}: {quantity} is {'larger' if z > 0 else 'smaller'} for label 1 than for label 0 "
+            f"by {abs(z):.1f} standard errors, unlike in most events: its labels look swapped.",
+        )
+        for file, quantity, z in odd_files(found)
+    ]
 
 
 def plural(count: int, noun: str) -> str:
@@ -156,7 +171,8 @@ def _labels(group: Group) -> list[Finding]:
             (
                 "",
                 f"What separates {class_name(group, high)} from {class_name(group, low)} best by itself is "
-                f"{quantity}: AUC {auc:.3f} [{interval.low:.3f}, {interval.high:.3f}].",
+                f"{quantity}: AUC {auc:.3f} [{interval.low:.3f}, {interval.high:.3f}] "
+                f"({class_name(group, high if auc > 0.5 else low)} has more of it).",
             )
         )
     return sentences

@@ -14,7 +14,7 @@ from holdfast.data.statistics import Spectrum, significance
 from holdfast.data.survey import OTHER, UNLABELLED, Group, Survey
 from holdfast.hub.render import number, render
 from holdfast.programs import explore_charts as charts
-from holdfast.programs.explore_findings import findings, in_bytes, plural
+from holdfast.programs.explore_findings import findings, group_findings, in_bytes, plural
 from holdfast.programs.explore_summary import class_name, separating, size
 
 Figure = dict[str, str]
@@ -69,6 +69,7 @@ def _group(group: Group) -> dict[str, Any]:
     return {
         "title": f"{size(group)}: {', '.join(group.channels)}",
         "events": plural(group.events, "event") + f" of {plural(len(group.files), 'file')}",
+        "findings": group_findings(group),
         "classes": [_class_row(group, label) for label in _labels(group)],
         "cells": [row for channel in range(len(group.channels)) for row in _cell_rows(group, channel)],
         "numbers": _number_rows(group),

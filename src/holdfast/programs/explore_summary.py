@@ -14,7 +14,7 @@ import numpy as np
 from holdfast.core.paths import atomic_path
 from holdfast.core.result import Interval, Label, Record
 from holdfast.core.stats import wilson
-from holdfast.data.label_evidence import Evidence, label_evidence
+from holdfast.data.label_evidence import Evidence, label_evidence, odd_files
 from holdfast.data.statistics import Spectrum, separation
 from holdfast.data.survey import OTHER, UNLABELLED, Class, FileFound, Group, Survey
 
@@ -61,6 +61,10 @@ def summarise(found: Survey) -> dict[str, Any]:
         "schema": "holdfast.explore/1",
         "files": [_file(file) for file in found.files],
         "groups": [_group(group, found) for group in found.groups],
+        "odd_files": [
+            {"file": str(file.path), "quantity": quantity, "deviations": deviations}
+            for file, quantity, deviations in odd_files(found)
+        ],
         "duplicates": {
             **asdict(found.duplicates),
             "examples": [
