@@ -52,8 +52,8 @@ RULES = (("m0", "gluon", "quark"), ("energy: phi width", "electron", "photon"))
 def odd_files(found: Survey) -> list[tuple[FileFound, str, float]]:
     """Files in which label 1 has more of a quantity where in most events it has less, or the reverse.
 
-    With the quantity and deviations from no difference. Deviations are those of the file's two means from each other (Welch 1947); files of one class, and those
-    where they are fewer than five, cannot be odd.
+    With the quantity, and the deviations of the file's two means from each other (Welch 1947). Files of one
+    class, and those where deviations are fewer than five, cannot be odd.
     """
     odd = []
     for quantity, _, _ in RULES:

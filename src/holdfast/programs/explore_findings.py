@@ -29,14 +29,12 @@ def group_findings(group: Group) -> list[Finding]:
 
 
 def _odd(found: Survey) -> list[Finding]:
-    return [
-        (
-            "warn",
-            f"{file.path.name}: {quantity} is {'larger' if z > 0 else 'smaller'} for label 1 than for label 0 "
-            f"by {abs(z):.1f} standard errors, unlike in most events: its labels look swapped.",
-        )
-        for file, quantity, z in odd_files(found)
-    ]
+    sentences: list[Finding] = []
+    for file, quantity, z in odd_files(found):
+        more = f"{quantity} is {'larger' if z > 0 else 'smaller'} for label 1 than for label 0"
+        errors = f"by {abs(z):.1f} standard errors, unlike in most events"
+        sentences.append(("warn", f"{file.path.name}: {more} {errors}: its labels look swapped."))
+    return sentences
 
 
 def plural(count: int, noun: str) -> str:
