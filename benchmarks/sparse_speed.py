@@ -217,9 +217,10 @@ def memory(path: Path, kind: str, batch: int) -> dict[str, int]:
 
 
 def resident(path: str, kind: str, batch: int) -> None:
-    """Print the three numbers of ``memory`` for this process."""
-    import resource
+    """Print the three numbers of ``memory`` for this process (Linux).
 
+    The peak is that of the address space: ru_maxrss begins with what the parent process had.
+    """
     import psutil
 
     torch.set_num_threads(1)
@@ -236,7 +237,8 @@ def resident(path: str, kind: str, batch: int) -> None:
         for _ in range(3):
             run(x)
     end = process.memory_info().rss
-    print(before, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, end)
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    print(before, 1024 * int(status["VmHWM"].split()[0]), end)
 
 
 # ---- additions -----------------------------------------------------------------------------------------

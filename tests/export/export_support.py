@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from holdfast import models
 from holdfast.export import Exported, export_c
+from holdfast.subnet.assembly import stats_of
 from holdfast.subnet.layers import prunable
-from holdfast.subnet.packed import Packed, PackedLayer, as_stored, stats_of
+from holdfast.subnet.packed import Packed, PackedLayer, as_stored
 from holdfast.subnet.rates import adaptive_counts
 from holdfast.subnet.signs import sign_bits
 

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from holdfast import models
+from holdfast.subnet.assembly import stats_of
 from holdfast.subnet.layers import masked, masked_layers, prunable, replace
-from holdfast.subnet.packed import Packed, PackedLayer, as_stored, stats_of
+from holdfast.subnet.packed import Packed, PackedLayer, as_stored
 from holdfast.subnet.rates import adaptive_counts
 from holdfast.subnet.signs import sign_bits
 

@@ -11,8 +11,9 @@ import torch
 from subnet_support import masked_model, packed
 
 from holdfast.core.errors import DataError, UsageError
+from holdfast.subnet.assembly import stats_of
 from holdfast.subnet.layers import masked_layers
-from holdfast.subnet.packed import Packed, as_stored, stats_of
+from holdfast.subnet.packed import Packed, as_stored
 from holdfast.subnet.unpacking import load_packed
 
 

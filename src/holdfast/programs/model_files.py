@@ -100,8 +100,8 @@ def _subnet_header(path: Path) -> tuple[str | None, dict[str, Any]]:
 
 def _effective(found: Any) -> nn.Module:
     """The model of a subnetwork with plain layers that hold the weights in effect."""
+    from holdfast.subnet.assembly import stats_of
     from holdfast.subnet.layers import prunable
-    from holdfast.subnet.packed import stats_of
 
     model = models.create(**found.config.arguments())
     with torch.no_grad():

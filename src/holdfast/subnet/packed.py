@@ -33,14 +33,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as to_bytes
 from torch import Tensor, nn
 
-from holdfast import models
 from holdfast.core.canonical import canonical_json
-from holdfast.core.errors import DataError, UsageError
+from holdfast.core.errors import UsageError
 from holdfast.core.paths import write_bytes
 from holdfast.models import ModelConfig
 from holdfast.subnet import golomb
-from holdfast.subnet.layers import prunable
-from holdfast.subnet.narrow import narrow_layer, narrow_norms
+from holdfast.subnet.assembly import to_module, to_network
 from holdfast.subnet.sparse import Compiled
 
 HEADER = "holdfast.packed/1"
@@ -141,40 +139,16 @@ class Packed:
         Where channels have been taken out, its layers are narrower than the configuration says. Raises
         DataError where layers or statistics do not fit the model.
         """
-        model = models.create(**self.config.arguments())
-        found = prunable(model)
-        _fits("layers", {layer.name: layer.full_shape for layer in self.layers}, _shapes(found))
-        for layer in self.layers:
-            module = found[layer.name]
-            module.register_parameter("bias", None)
-            narrow_layer(module, *layer.mask.shape[:2])
-            module.weight = nn.Parameter(torch.from_numpy(layer.weight()), requires_grad=False)
-        if any(layer.rows is not None for layer in self.layers):
-            narrow_norms(model, self.stats)
-        own = stats_of(model)
-        _fits("statistics", _numels(self.stats), _numels(own))
-        state = {name: value.reshape(own[name].shape) for name, value in self.stats.items()}
-        model.load_state_dict(state, strict=False)
-        return model.eval()
+        return to_module(self)
 
     def compile(self, threads: int = 1, plan: Path | str | None = None) -> Compiled:
         """The network as a callable that runs fast on a CPU; see ``sparse.Compiled``.
 
         Float32 (N, C, H, W) of any N to logits (N, classes). ``plan`` is a file that keeps what was measured;
-        it is made if it is not there.
+        it is made if it is not there. Dense weights are made only for layers that run densely.
         """
-        size = self.config.size
-        return Compiled(self.to_module(), (self.config.in_channels, size, size), threads, plan)
-
-
-def stats_of(model: nn.Module) -> dict[str, Tensor]:
-    """What a packed file keeps of the state of ``model`` beside the masked weights."""
-    without = {f"{name}.{key}" for name in prunable(model) for key in ("weight", "scores", "bias")}
-    return {
-        name: value.detach()
-        for name, value in model.state_dict().items()
-        if name not in without and not name.endswith("num_batches_tracked")
-    }
+        shape = (self.config.in_channels, self.config.size, self.config.size)
+        return Compiled(to_network(self, shape), shape, threads, plan)
 
 
 def as_stored(name: str, value: Tensor) -> Tensor:
@@ -212,26 +186,3 @@ def digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> st
         if name in tensors:
             digest.update(tensors[name].tobytes())
     return digest.hexdigest()
-
-
-def _shapes(layers: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(layer.weight.shape) for name, layer in layers.items()}  # type: ignore[arg-type]
-
-
-def _numels(stats: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: (value.numel(),) for name, value in stats.items()}
-
-
-def _fits(what: str, got: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
-    wrong = [
-        f"{name} {got.get(name, 'missing')} for {expected.get(name, 'none')}"
-        for name in sorted({*got, *expected})
-        if got.get(name) != expected.get(name)
-    ]
-    if wrong:
-        raise DataError(
-            f"{what} of a packed network",
-            expected="those of the model",
-            got="; ".join(wrong[:8]),
-            remedy="the model's code may have changed since the file was written",
-        )

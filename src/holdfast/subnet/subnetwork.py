@@ -22,9 +22,10 @@ from holdfast.core.paths import write_bytes
 from holdfast.core.seeding import derive
 from holdfast.models import ModelConfig
 from holdfast.models.state import load_strictly
+from holdfast.subnet.assembly import stats_of
 from holdfast.subnet.global_rate import GlobalRate
 from holdfast.subnet.layers import Masked, masked, masked_layers, prunable, replace
-from holdfast.subnet.packed import Packed, PackedLayer, as_stored, stats_of
+from holdfast.subnet.packed import Packed, PackedLayer, as_stored
 from holdfast.subnet.rates import check_counts
 from holdfast.subnet.scores import By
 from holdfast.subnet.signs import sign_bits

@@ -6,15 +6,20 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sparse_support import program, subnetwork
 from torch import Tensor, nn
 
+from holdfast import models
 from holdfast.core.errors import DataError, UsageError
 from holdfast.kernels import native
-from holdfast.subnet.packed import Packed
+from holdfast.subnet.assembly import to_network
+from holdfast.subnet.packed import Packed, PackedLayer
 from holdfast.subnet.sparse import plan as plans
 from holdfast.subnet.sparse.graph import network
 
@@ -67,6 +72,60 @@ def test_models(name: str) -> None:
                 run(torch.full_like(x, math.nan))
                 assert torch.equal(run(x), found)
         _same(program(net, images, "", "dense")(x), wanted)
+
+
+@pytest.fixture
+def made_dense(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The layers whose dense weights have been made."""
+    made: list[str] = []
+    dense = PackedLayer.weight
+
+    def weight(layer: PackedLayer) -> NDArray[np.float32]:
+        made.append(layer.name)
+        return dense(layer)
+
+    monkeypatch.setattr(PackedLayer, "weight", weight)
+    return made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_made_of_what_is_kept_without_dense_weights(name: str, made_dense: list[str]) -> None:
+    network_, options = MODELS[name]
+    packed = subnetwork(network_, **options)
+    shape = (packed.config.in_channels, packed.config.size, packed.config.size)
+    wanted = network(packed.to_module(), shape)
+    made_dense.clear()
+    found = to_network(packed, shape)
+    assert set(made_dense) == {layer.name for layer in packed.layers} - {
+        x.name for x in wanted.layers.values()
+    }
+    assert list(map(str, found.nodes)) == list(map(str, wanted.nodes))
+    for one, other in zip(found.layers.values(), wanted.layers.values(), strict=True):
+        assert one.weights is not None
+        assert other.weights is not None
+        for field in ("start", "channel", "entry"):
+            assert np.array_equal(getattr(one.weights, field), getattr(other.weights, field))
+        assert (one.weights.shape, one.weights.scale) == (other.weights.shape, other.weights.scale)
+        assert torch.equal(one.scale, other.scale)
+        assert torch.equal(one.shift, other.shift)
+        assert (one.name, one.shape, one.groups) == (other.name, other.shape, other.groups)
+
+
+def test_a_model_with_numbers_that_no_file_has_is_made_whole(
+    packed: Packed, made_dense: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = models.create
+
+    def with_more(**arguments: Any) -> nn.Module:
+        model = create(**arguments)
+        model.register_buffer("more", torch.empty((3, 3)), persistent=False)
+        return model
+
+    to_network(packed, (1, 8, 8))
+    assert not made_dense
+    monkeypatch.setattr(models, "create", with_more)
+    to_network(packed, (1, 8, 8))
+    assert made_dense == [layer.name for layer in packed.layers]
 
 
 @pytest.mark.parametrize("images", [0, 1, 2, 7, 16, 17, 35])

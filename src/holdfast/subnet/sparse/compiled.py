@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from holdfast.core.errors import UsageError
 from holdfast.kernels import native
 from holdfast.subnet.sparse import plan as plans
-from holdfast.subnet.sparse.graph import network
+from holdfast.subnet.sparse.graph import Network
 from holdfast.subnet.sparse.program import Program
 
 PARTS = (16, 8, 4, 2, 1)
@@ -36,13 +36,13 @@ class Compiled(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, shape: tuple[int, int, int], threads: int = 1, plan: Path | str | None = None
+        self, network: Network, shape: tuple[int, int, int], threads: int = 1, plan: Path | str | None = None
     ) -> None:
         super().__init__()
         if threads < 1:
             raise UsageError("threads", expected="at least 1", got=threads)
         self.shape, self.threads = shape, threads
-        self._network = network(model.eval(), shape)
+        self._network = network
         self._path = None if plan is None else Path(plan)
         self.plans = plans.load(self._path) if self._path is not None and self._path.exists() else []
         self._programs: dict[int, Program] = {}

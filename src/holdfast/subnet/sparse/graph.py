@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -82,8 +83,12 @@ class Network:
         return channels, high, wide
 
 
-def network(model: nn.Module, shape: tuple[int, ...]) -> Network:
+def network(
+    model: nn.Module, shape: tuple[int, ...], weights: Mapping[str, SparseWeights] | None = None
+) -> Network:
     """The network of ``model``, in eval mode, for inputs (N, *``shape``).
+
+    ``weights``: those of layers, by name, whose own need not be there (on the meta device).
 
     Raises UsageError for a model that returns anything but one tensor, and whatever it raises when it is
     traced or run.
@@ -106,7 +111,7 @@ def network(model: nn.Module, shape: tuple[int, ...]) -> Network:
         if chain.activation[0] == "leaky":  # the only one that is not a pair of bounds: left to torch
             inner.discard(chain.nodes.pop())
             chain.activation = ("none", 0.0)
-        layers[chain.last] = _layer(chain)
+        layers[chain.last] = _layer(chain, weights or {})
     nodes = [node for node in graph.nodes if node not in inner or node in layers]
     constants: dict[str, Any] = {
         str(node.target): operator.attrgetter(str(node.target))(model)
@@ -116,18 +121,20 @@ def network(model: nn.Module, shape: tuple[int, ...]) -> Network:
     return Network(nodes, constants, layers, shapes)
 
 
-def _layer(chain: Chain) -> Layer:
-    inner, norm = chain.layer, chain.norm
+def _layer(chain: Chain, given: Mapping[str, SparseWeights]) -> Layer:
+    inner, norm, name = chain.layer, chain.norm, str(chain.nodes[0].target)
     linear = isinstance(inner, nn.Linear)
     window = Window() if linear else Window(inner.kernel_size, inner.stride, inner.padding, inner.dilation)
     groups = 1 if linear else inner.groups
-    weights = SparseWeights.of(inner.weight, groups)
-    weight, bias = folded(inner, norm)
-    outputs = len(weight)
+    weights = given.get(name) or SparseWeights.of(inner.weight, groups)
+    outputs = len(inner.weight)
+    # Beside kept weights only the bias is asked for: that of a layer without inputs.
+    none = SimpleNamespace(weight=torch.empty(outputs, 0), bias=inner.bias)
+    weight, bias = folded(inner if weights is None else none, norm)
     scale = torch.ones(outputs, dtype=torch.float64) if norm is None else norm_scale(norm)
     kind, bound = chain.activation
     return Layer(
-        str(chain.nodes[0].target),
+        name,
         chain.last,
         chain.source,
         chain.residual,
@@ -139,13 +146,15 @@ def _layer(chain: Chain) -> Layer:
         weight.clone() if weights is None else None,
         groups,
         linear,
-        tuple(weight.shape),
+        tuple(inner.weight.shape),
     )
 
 
 def _fusible(module: nn.Module) -> bool:
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or weight.dtype is not torch.float32 or not weight.is_cpu:
+    if not isinstance(weight, Tensor) or weight.dtype is not torch.float32:
+        return False
+    if not weight.is_cpu and not weight.is_meta:
         return False
     if type(module) is nn.Linear:
         return True
@@ -178,6 +187,13 @@ class _Shapes(fx.Interpreter):
         with torch.inference_mode():
             self.run(x)
         return self.shapes
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        weight = getattr(self.fetch_attr(target), "weight", None)
+        if not isinstance(weight, Tensor) or not weight.is_meta:
+            return super().call_module(target, args, kwargs)
+        away = tuple(value.to("meta") if isinstance(value, Tensor) else value for value in args)
+        return torch.zeros_like(super().call_module(target, away, kwargs), device="cpu")
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)

@@ -36,15 +36,25 @@ class SparseWeights:
         scale = float(four.abs().max()) if four.numel() else 1.0
         if not bool(((four == 0) | (four.abs() == scale)).all()):
             return None
-        m, c, a, b = (index.numpy() for index in four.nonzero(as_tuple=True))
-        negative = (four[four != 0] < 0).numpy()
+        kept = four != 0
+        return cls.of_kept(kept.numpy(), (four[kept] > 0).numpy(), scale, groups)
+
+    @classmethod
+    def of_kept(
+        cls, mask: NDArray[np.bool_], signs: NDArray[np.bool_], scale: float, groups: int = 1
+    ) -> SparseWeights:
+        """Those that ``mask`` (bool, a weight's shape) keeps; ``signs`` bool (kept,) in C order, True: +."""
+        four = mask.reshape(*mask.shape, *[1] * (4 - mask.ndim))
+        m, c, a, b = four.nonzero()
+        negative = ~signs
         order = np.lexsort((b, a, c, negative, m))
         outputs, inputs = four.shape[:2]
         start = np.zeros(2 * outputs + 1, dtype=np.int32)
         np.cumsum(np.bincount(2 * m + negative, minlength=2 * outputs), out=start[1:])
         channel = (c + m // (outputs // groups) * inputs)[order].astype(np.int32)
         entry = np.stack([a, b], axis=1)[order].astype(np.int32)
-        return cls(tuple(four.shape), groups, scale or 1.0, start, channel, entry)  # type: ignore[arg-type]
+        size = float(np.float32(scale)) or 1.0
+        return cls(four.shape, groups, size, start, channel, entry)
 
     @property
     def kept(self) -> int:
