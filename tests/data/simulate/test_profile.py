@@ -19,6 +19,15 @@ def test_longitudinal_fluctuations():
     assert rho == pytest.approx(0.705 - 0.023 * np.log(y), abs=0.01)
 
 
+def test_the_mean_depth_is_that_of_the_drawn_profiles():
+    """A Gamma density of shape alpha and scale T / (alpha - 1) has its mean at T alpha / (alpha - 1)."""
+    energy = np.full(20_000, 50.0)
+    depth, alpha = profile.draw_longitudinal(energy, seeding.generator(5), P)
+    drawn = np.median(depth * alpha / (alpha - 1))
+    assert profile.mean_depth(energy[:1], P)[0] == pytest.approx(drawn, rel=0.02)
+    assert 8 < drawn < 11
+
+
 @pytest.mark.parametrize("energy", [0.1, 1.0, 50.0, 90.0])
 def test_any_energy_gives_a_shower(energy):
     depth, alpha = profile.draw_longitudinal(np.full(10_000, energy), seeding.generator(4), P)

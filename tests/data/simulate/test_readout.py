@@ -29,15 +29,17 @@ def test_neighbours_keep_their_place():
     assert image[0, 15, 21, 0] == pytest.approx(0.1, rel=1e-4)
 
 
-def test_only_crystals_around_hits_and_above_the_threshold_are_read():
-    p = ShowerParameters(noise_gev=0.02, zero_suppression_gev=0.2, readout_radius_crystals=2)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 3), (2, 2), (0, 1)])
+def test_only_crystals_around_hits_and_above_the_threshold_are_read(rows, columns):
+    p = ShowerParameters(noise_gev=0.02, zero_suppression_gev=0.2, readout_rows=rows, readout_columns=columns)
     image = readout.measure(np.repeat(canvas((8, 32, 30.0)), 200, axis=0), seeding.generator(2), p)
     read = image[..., 0] > 0
     near = np.zeros((32, 32), dtype=bool)
-    near[14:19, 14:19] = True
+    near[16 - rows : 17 + rows, 16 - columns : 17 + columns] = True
     assert not read[:, ~near].any()
     # Half of the noise is negative and not kept.
-    assert read[:, near].mean() == pytest.approx(0.52, abs=0.03)
+    near[16, 16] = False
+    assert read[:, near].mean() == pytest.approx(0.5, abs=0.04)
 
 
 @pytest.mark.parametrize("gev", [5.0, 50.0])

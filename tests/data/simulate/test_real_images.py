@@ -18,7 +18,7 @@ TOLERANCE = {
     "share_3x3": 0.025,
     "share_5x5": 0.015,
     "crystals_read": 5.0,
-    "phi_width_crystals": 0.15,
+    "phi_width_crystals": 0.2,
 }
 
 
@@ -78,14 +78,30 @@ def test_medians_agree(real, simulated, name, particle):
 
 
 @pytest.mark.parametrize("particle", shower.CLASSES)
-@pytest.mark.parametrize("name", ["total_gev", "maximum_gev", "share_3x3", "crystals_read"])
+@pytest.mark.parametrize(
+    "name", ["total_gev", "maximum_gev", "share_3x3", "share_5x5", "crystals_read", "phi_width_crystals"]
+)
 def test_distributions_agree(real, simulated, name, particle):
-    """Kolmogorov-Smirnov; eight comparisons, so that one in a thousand would be a real difference."""
+    """Kolmogorov-Smirnov; twelve comparisons, so that one in a thousand would be a real difference."""
     from scipy.stats import ks_2samp
 
     label = shower.CLASSES.index(particle)
     first, second = (properties(50 * energy[labels == label])[name] for energy, labels in (real, simulated))
     assert ks_2samp(first, second).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("particle", shower.CLASSES)
+def test_crystals_are_read_as_far_away(real, simulated, particle):
+    """Beside the seed, readout reaches further along phi than along eta."""
+    label = shower.CLASSES.index(particle)
+    shares = []
+    for energy, labels in (real, simulated):
+        read = energy[labels == label] > 0
+        rows = [read[:, [16 - step, 16 + step], 15:18].mean() for step in (2, 3, 4)]
+        columns = [read[:, 15:18, [16 - step, 16 + step]].mean() for step in (2, 3, 5)]
+        shares.append(rows + columns)
+    # Standard error of the real ones 0.02 to 0.04; the window is a rectangle here, its real form unknown.
+    assert np.abs(np.subtract(*shares)).max() < 0.15, shares
 
 
 def test_the_label_sense_is_that_of_the_real_images(real, simulated):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import UsageError
-from holdfast.data.simulate import shower
+from holdfast.data.simulate import ShowerParameters, material, profile, shower
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_time_is_zero_where_no_energy_is_and_sharp_where_much_is(samples, partic
     assert np.all(time[energy == 0] == 0)
     assert np.abs(time).max() <= 1
     seeds_ns = 50 * time[:, 16, 16]
-    assert 0.1 < seeds_ns.std() < 0.5
+    assert 0.3 < seeds_ns.std() < 0.8
     soft = (energy > 0) & (energy < 0.004)
     assert (50 * time[soft]).std() > 1
 
@@ -42,6 +42,20 @@ def test_same_seed_same_images_other_seed_or_chunk_other_images():
     assert np.array_equal(first, shower.images("electron", 5, seed=3, chunk=2))
     assert not np.array_equal(first, shower.images("electron", 5, seed=4, chunk=2))
     assert not np.array_equal(first, shower.images("electron", 5, seed=3, chunk=3))
+
+
+def test_what_the_field_bent_moves_on_with_the_depth_of_the_shower():
+    """A straight photon from the vertex stays; an electron of pT 50 GeV gains what its slope says."""
+    p, zero = ShowerParameters(), np.zeros(2)
+    slope = np.array([0.0, 0.3 * p.field_tesla * p.ecal_radius_m / 50])
+    s_m = slope * p.ecal_radius_m / 2
+    bend = np.array([0.0, 1.0])
+    particles = material.Particles(np.arange(2), bend, zero + 50.0, zero + 1, s_m, slope)
+    arc = shower._arc_at_depth(particles, np.ones(2), p)
+    radial_m = 0.0089 * profile.mean_depth(np.array([50.0]), p)[0]
+    exact = (s_m[1] + slope[1] * radial_m) * p.ecal_radius_m / (p.ecal_radius_m + radial_m)
+    assert arc == pytest.approx([0.0, exact])
+    assert 1.05 < arc[1] / s_m[1] < 1.08
 
 
 def test_electrons_are_wider_in_phi_and_not_in_eta(samples):

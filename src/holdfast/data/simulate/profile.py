@@ -46,6 +46,14 @@ def draw_longitudinal(
     return np.exp(log_t), np.maximum(np.exp(log_alpha), 1.05)
 
 
+def mean_depth(energy_gev: Floats, p: ShowerParameters) -> Floats:
+    """Depth of a shower's centre of energy behind its start in X0: T alpha / (alpha - 1), (n,)."""
+    log_y = np.log(np.maximum(energy_gev, MIN_ENERGY_GEV) / p.critical_gev)
+    alpha = np.exp(mean_log_alpha(energy_gev, p))
+    depth: Floats = (log_y - 0.812) * alpha / (alpha - 1)
+    return depth
+
+
 def spots(energy_gev: Floats, p: ShowerParameters) -> Floats:
     """Number of energy spots that a shower's lateral fluctuations correspond to, (n,)."""
     number: Floats = 93 * np.log(p.z_effective) * energy_gev**0.876

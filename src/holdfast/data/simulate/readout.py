@@ -45,11 +45,11 @@ def _crop(values: NDArray[np.float64], size: int, seed: int) -> NDArray[np.float
 
 
 def _near_hits(energy_gev: NDArray[np.float64], p: ShowerParameters) -> NDArray[np.bool_]:
-    """Crystals within the readout radius, as a square, of one above the readout seed."""
+    """Crystals within ``readout_rows`` and ``readout_columns`` of one above the readout seed."""
     near = energy_gev > p.readout_seed_gev
-    for axis in (1, 2):
+    for axis, radius in ((1, p.readout_rows), (2, p.readout_columns)):
         spread = near.copy()
-        for step in range(1, p.readout_radius_crystals + 1):
+        for step in range(1, radius + 1):
             here, there = [slice(None)] * 3, [slice(None)] * 3
             here[axis], there[axis] = slice(step, None), slice(None, -step)
             spread[tuple(here)] |= near[tuple(there)]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from holdfast.core import seeding
 from holdfast.core.errors import UsageError
-from holdfast.data.simulate import crystals, material, readout
+from holdfast.data.simulate import crystals, material, profile, readout
 from holdfast.data.simulate.parameters import ShowerParameters
 
 CLASSES = ("photon", "electron")
@@ -38,12 +38,13 @@ def images(
         np.arange(events), bend, energy, np.zeros(events), np.zeros(events), np.zeros(events)
     )
     arrived = material.propagate(primaries, eta, rng, p)
+    arc = _arc_at_depth(arrived, np.cosh(eta), p)
     # Displacements are counted from the energy's centre, so that the canvas holds every image.
     weight = np.bincount(arrived.event, arrived.energy_gev, minlength=events)
-    centre = np.bincount(arrived.event, arrived.energy_gev * arrived.s_m, minlength=events) / weight
+    centre = np.bincount(arrived.event, arrived.energy_gev * arc, minlength=events) / weight
     impact = rng.uniform(-0.5, 0.5, (2, events))
     crystal_m = p.ecal_radius_m * p.crystal_phi_rad
-    column = (arrived.s_m - centre[arrived.event]) / crystal_m + impact[1][arrived.event]
+    column = (arc - centre[arrived.event]) / crystal_m + impact[1][arrived.event]
     deposits = crystals.deposit(
         (events, _CANVAS_ROWS, _CANVAS_COLUMNS),
         arrived.event,
@@ -55,3 +56,17 @@ def images(
         p,
     )
     return readout.measure(deposits, rng, p)
+
+
+def _arc_at_depth(
+    arrived: material.Particles, cosh_eta: NDArray[np.float64], p: ShowerParameters
+) -> NDArray[np.float64]:
+    """Arc in m at the crystals' front that points from the vertex to where each shower has its centre.
+
+    Showers go on along their particle's direction and crystals point to the vertex, so what the field has
+    bent moves on to further crystals with the depth.
+    """
+    depth = profile.mean_depth(arrived.energy_gev, p) + np.where(arrived.bend == 0, 9 / 7, 0.0)
+    radial_m = depth * p.radiation_cm / 100 / cosh_eta[arrived.event]
+    arc: NDArray[np.float64] = (arrived.s_m + arrived.slope * radial_m) / (1 + radial_m / p.ecal_radius_m)
+    return arc
