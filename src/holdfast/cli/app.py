@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import verbs, views
+from holdfast.cli import exports, verbs, views
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -209,6 +209,31 @@ def _export_c(
     verbs.export_c(context.args, out=out, force=force, json=json)
 
 
+def _export_onnx(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", "-o", help="the .onnx file to write", show_default=False)],
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    exports.export_onnx(context.args, out=out, force=force, json=json)
+
+
+def _export_cmssw(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder below which the package lies")] = Path("."),
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    exports.export_cmssw(context.args, out=out, force=force, json=json)
+
+
+def _quantize(context: typer.Context, out: Out = None, force: Force = False, json: Json = False) -> None:
+    exports.quantize(context.args, out=out, force=force, json=json)
+
+
+_SPECIAL = {"export-onnx": _export_onnx, "export-cmssw": _export_cmssw, "quantize": _quantize}
+
+
 def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -> None:
     program = views.load_builtin("program", verb)
 
@@ -219,6 +244,8 @@ def _domain_verb(verb: str, group: typer.Typer = app, name: str | None = None) -
         command = _protect  # type: ignore[assignment]
     elif verb == "export-c":
         command = _export_c  # type: ignore[assignment]
+    elif verb in _SPECIAL:
+        command = _SPECIAL[verb]  # type: ignore[assignment]
     command.__doc__ = f"{program['title']}.\n\nExample: {program['example']}"
     usage = " ".join([*(name.upper() for name in program["cli"]["positional"]), "[OPTIONS]"])
     register = group.command(
@@ -273,3 +300,5 @@ export = typer.Typer(
 )
 app.add_typer(export, name="export")
 _domain_verb("export-c", export, "c")
+_domain_verb("export-onnx", export, "onnx")
+_domain_verb("export-cmssw", export, "cmssw")

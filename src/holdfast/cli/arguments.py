@@ -66,13 +66,18 @@ def _value(words: list[str]) -> str:
     return words.pop(0) if words and not words[0].startswith("--") else "true"
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> Any:
+    """The JSON value in a file that was given as ``@path``. Raises UsageError."""
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"@{path}", expected="a readable file", got=error.strerror) from error
     except ValueError as error:
         raise UsageError(f"@{path}", expected="JSON", got=str(error)) from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    loaded = load_json(path)
     if not isinstance(loaded, dict):
         raise UsageError(
             f"@{path}", expected="a JSON object of input names and values", got=type(loaded).__name__

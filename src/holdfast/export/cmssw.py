@@ -85,8 +85,9 @@ def export_cmssw(
     with TemporaryDirectory() as made:
         staging = Path(made)
         file = staging / "data" / f"{lower}.onnx"
+        difference = None
         if isinstance(network, nn.Module):
-            to_onnx(network, file, meta={**known, "transform": steps.to_json()})
+            difference = to_onnx(network, file, meta={**known, "transform": steps.to_json()}).difference
         else:
             check_readable(network, cycle)
             write_bytes(file, network.read_bytes())
@@ -129,8 +130,8 @@ def export_cmssw(
         for source in sorted(path for path in staging.rglob("*") if path.is_file()):
             written.append(target / source.relative_to(staging))
             write_bytes(written[-1], source.read_bytes())
-    network_file = inspect(target / "data" / file.name)
-    return CmsswPackage(target, tuple(written), network_file, cycle, tuple(context["steps"]))
+    final = replace(inspect(target / "data" / file.name), difference=difference)
+    return CmsswPackage(target, tuple(written), final, cycle, tuple(context["steps"]))
 
 
 def package_name(package: str) -> tuple[str, str]:
