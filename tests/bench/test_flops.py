@@ -1,4 +1,5 @@
 import pytest
+import torch
 from torch import nn
 
 from holdfast import bench, models
@@ -24,3 +25,14 @@ def test_resnet20_has_its_published_multiply_adds():
     assert record.value == pytest.approx(2 * 40.8e6, rel=0.01)
     assert (record.unit, record.direction, record.labels) == ("FLOP", "lower", {"model": "resnet20"})
     assert model.training
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_fused_attention_counts_on_the_cpu(masked):
+    class Attend(torch.nn.Module):
+        def forward(self, x):
+            q = x.flatten(2).transpose(1, 2)[:, None]  # (N, one head, tokens, channels)
+            mask = torch.zeros(q.shape[2], q.shape[2]) if masked else None
+            return torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=mask)
+
+    assert bench.count_flops(Attend(), (8, 3, 4)) == 2 * 2 * 12 * 12 * 8
