@@ -30,6 +30,8 @@ class ShowerTable(Table):
     block_rows = 128
     unit_gev = (schema.ENERGY_UNIT_GEV, None)
     value_range = None
+    channels = ("energy", "time")
+    units = ("50 GeV", "50 ns")
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = sorted(paths, key=lambda path: (path.name, str(path)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Split = Literal["train", "val", "test", "train_val", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -17,6 +17,8 @@ class DataInfo:
     ``unit_gev`` has the GeV that one unit of each channel stands for (None: that channel is no energy), and
     is None where no channel is one; ``value_range`` bounds the inputs where they are bounded;
     ``fingerprint`` (64 hex digits) identifies the events of this split by the content of their files.
+    ``channels`` and ``units`` ("50 GeV") name each channel and its unit; ``transform`` are the steps
+    (``data.transforms``, as JSON) that the images went through. Each is None where it is not known.
     """
 
     name: str
@@ -29,6 +31,19 @@ class DataInfo:
     value_range: tuple[float, float] | None
     simulated: bool
     fingerprint: str
+    channels: tuple[str, ...] | None = None
+    units: tuple[str, ...] | None = None
+    transform: tuple[dict[str, Any], ...] | None = None
+
+    def for_model_file(self) -> dict[str, Any]:
+        """What a model file says of the data it was trained on, as plain JSON."""
+        return {
+            "transform": None if self.transform is None else list(self.transform),
+            "channels": None if self.channels is None else list(self.channels),
+            "units": None if self.units is None else list(self.units),
+            "classes": list(self.classes),
+            "simulated": self.simulated,
+        }
 
     @property
     def classes_present(self) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from holdfast.core.errors import DataError, UsageError
 from holdfast.core.registry import Registry
 from holdfast.data.cifar import cifar10, cifar100
+from holdfast.data.conversion.layout import is_converted
+from holdfast.data.converted import ConvertedTable
 from holdfast.data.digits import digits
 from holdfast.data.folder import ImageFolder, is_image_folder
 from holdfast.data.hdf5 import SUFFIXES, ShowerTable
@@ -24,7 +26,7 @@ for _name, _make in (("digits", digits), ("mnist", mnist), ("cifar10", cifar10),
 
 
 def table(source: Source, image_size: int | None = None) -> Table:
-    """The table of a data set's name, of a folder laid out as ImageNet is, or of ML4SCI files.
+    """The table of a name, of a folder laid out as ImageNet is, of converted data, or of ML4SCI files.
 
     These are given one by one, comma-separated or as folders. Names go before paths. ``image_size`` is for
     folders as ImageNet's alone. Raises UnknownNameError, UsageError, DataError.
@@ -33,6 +35,8 @@ def table(source: Source, image_size: int | None = None) -> Table:
     folder = Path(source).expanduser() if name is None and isinstance(source, str | Path) else None
     if folder is not None and is_image_folder(folder):
         return ImageFolder(folder) if image_size is None else ImageFolder(folder, image_size)
+    if folder is not None and is_converted(folder) and image_size is None:
+        return ConvertedTable(folder)
     if image_size is not None:
         raise UsageError("image_size", expected="a folder with train/CLASS/*.JPEG", got=str(source))
     return ShowerTable(files(source)) if name is None else data_sets.get(name)()

@@ -20,12 +20,16 @@ def select(table: Table, split: Split, seed: int) -> Indices:
     Without official splits, shares of 70, 15 and 15 % by a hash of seed and row: an event keeps its split
     whatever files it is opened with. With an official test set, val is 10 % of the official training set.
     ``train_val`` is what is not test.
+    Where events were placed before (converted data), they stay there.
     Raises UsageError.
     """
     if split not in SPLITS:
         raise UsageError("split", expected=f"one of {', '.join(SPLITS)}", got=repr(split))
     if split == "all":
         return np.arange(len(table.labels))
+    if table.placed is not None:
+        wanted = {"train": [0], "val": [1], "test": [2], "train_val": [0, 1]}[split]
+        return np.flatnonzero(np.isin(table.placed, wanted))
     place = uniform(table.row, seeding.derive(seed, "split"))
     if table.official is None:
         parts = {"train": place < TRAIN, "val": (place >= TRAIN) & (place < TRAIN + VAL)}

@@ -67,6 +67,9 @@ class Stream:
             value_range=table.value_range,
             simulated=table.simulated,
             fingerprint=content_hash(identity),
+            channels=table.channels,
+            units=table.units,
+            transform=table.transform,
         )
 
     def __len__(self) -> int:

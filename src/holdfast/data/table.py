@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ class Table(Protocol):
 
     ``labels`` (n,) int64 index ``classes``; ``part`` (n,) int64 is the file each event is in, ascending, and
     ``row`` (n,) int64 its number within it; ``official`` (n,) bool marks the official test set, or is None
-    where there is none. Neighbouring ``block_rows`` rows are read at once. Tables hold no open files, so
-    that they may be sent to other processes.
+    where there is none; ``placed`` (n,) int8 is 0, 1 or 2 for train, val and test where events have a fixed
+    split. ``channels`` and ``units`` are texts, ``transform`` the steps that made the images what they are
+    (``data.transforms``), each None if unknown. Neighbouring ``block_rows`` rows are read at once. Tables
+    hold no open files, so that they may be sent to other processes.
     """
 
     name: str
@@ -32,11 +34,15 @@ class Table(Protocol):
     part: Indices
     row: Indices
     official: NDArray[np.bool_] | None
+    placed: NDArray[np.int8] | None = None
     block_rows: int
     unit_gev: tuple[float | None, ...] | None
     value_range: tuple[float, float] | None
     simulated: bool
     fingerprint: str
+    channels: tuple[str, ...] | None = None
+    units: tuple[str, ...] | None = None
+    transform: tuple[dict[str, Any], ...] | None = None
 
     def images(self, indices: Indices) -> Images:
         """Images (k, C, H, W) float32 of the events ``indices`` (k,), ascending. Raises DataError."""

@@ -23,7 +23,7 @@ from holdfast.data.splits import uniform
 from holdfast.data.transforms import Moments, Pipeline
 
 _BLOCK_BYTES = 8 << 20
-_EVIDENCE_ROWS = 256
+_EVIDENCE_ROWS, _SMALL = 256, 4096
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def make(piece: Piece, task: Task, target: Path) -> None:
             events = event_hashes(block.images)
             split = assign(events, task.seed, task.shares)
             images = before.apply(block.images)
-            seen = len(block) if "m0" in block.columns else piece.start + _EVIDENCE_ROWS - block.first
+            cheap = "m0" in block.columns or np.prod(task.shape) <= _SMALL
+            seen = len(block) if cheap else piece.start + _EVIDENCE_ROWS - block.first
             if seen > 0:
                 columns = {name: values[:seen] for name, values in block.columns.items()}
                 sums.append(evidence.observed(Block(0, block.images[:seen], columns), labels[:seen]))
