@@ -22,13 +22,15 @@ PACKED, SUBNETWORK = "holdfast.packed/1", "holdfast.subnetwork/1"
 class ModelFile:
     """A file that holds a model, and what programs know of it: its name and its protection (None: plain).
 
-    It is a model file, a packed network or a subnetwork with its scores.
+    It is a model file, a packed network or a subnetwork with its scores. ``data`` says what it was trained on
+    (``DataInfo.for_model_file``), None where that is not known.
     """
 
     path: Path
     name: str
     protection: dict[str, Any] | None
     format: str | None = None
+    data: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, path: Path) -> ModelFile:
@@ -36,7 +38,8 @@ class ModelFile:
         kind, meta = _subnet_header(path)
         if kind is None:
             meta = models.read_meta(path)
-        return cls(path, str(meta.get("name") or path.stem), meta.get("protection"), kind)
+        name = str(meta.get("name") or path.stem)
+        return cls(path, name, meta.get("protection"), kind, meta.get("data"))
 
     @property
     def labels(self) -> dict[str, Label]:
@@ -70,8 +73,16 @@ class ModelFile:
     __call__ = load
 
 
-def save(model: nn.Module, path: Path, name: str, protection: dict[str, Any] | None = None) -> None:
-    """Write ``model`` (unprotected) with its name and protection settings to ``path`` atomically.
+def save(
+    model: nn.Module,
+    path: Path,
+    name: str,
+    protection: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Write ``model`` (unprotected) with its name, protection settings and ``data`` to ``path`` atomically.
+
+    ``data`` is what the model has to know of its inputs (``DataInfo.for_model_file``).
 
     Raises UsageError for a network that channels have been taken out of: the file could not be read again.
     """
@@ -84,7 +95,8 @@ def save(model: nn.Module, path: Path, name: str, protection: dict[str, Any] | N
             got="a network without its dead channels",
             remedy="pack the subnetwork without --drop-dead-channels",
         )
-    models.save(model, path, {"name": name, "protection": protection})
+    meta = {"name": name, "protection": protection}
+    models.save(model, path, meta if data is None else {**meta, "data": data})
 
 
 def _subnet_header(path: Path) -> tuple[str | None, dict[str, Any]]:

@@ -19,7 +19,7 @@ def run(out: Path, *, model: Path, threshold: str, on_fault: str) -> None:
     plain = source.plain()
     settings = {"threshold": threshold, "on_fault": on_fault}
     _write(out, _layers(protect(plain, **settings)), source.name)
-    model_files.save(plain, out / "model.safetensors", source.name, settings)
+    model_files.save(plain, out / "model.safetensors", source.name, settings, source.data)
 
 
 def run_onnx(out: Path, *, model: Path, correct: bool) -> None:

@@ -82,7 +82,7 @@ def run(
     )
     best = models.load(result.best)
     name = name or model
-    model_files.save(best, out / "model.safetensors", name)
+    model_files.save(best, out / "model.safetensors", name, data=train.info.for_model_file())
     labels = {"model": name, "protection": "plain", "split": "val"}
     found = bench.evaluate(best, val.batches(512))
     records = bench.quality_records(found, labels=labels, seed=seed, simulated=val.info.simulated)
