@@ -24,6 +24,7 @@ DOMAIN_VERBS = (
     "calibrate",
     "ensemble",
     "explore",
+    "convert",
 )
 
 app = typer.Typer(

@@ -32,6 +32,7 @@ class Converted:
     skipped: int
     duplicates: int
     evidence: tuple[Evidence, ...]
+    simulated: bool
     pieces: int
     resumed: int
 
@@ -146,6 +147,7 @@ def _result(folder: Path, header: Mapping[str, Any], resumed: int) -> Converted:
         skipped=sum(source["skipped"] for source in header["sources"]),
         duplicates=sum(assembly.duplicates(folder / f"{split}.h5") for split in layout.SPLITS),
         evidence=tuple(Evidence(**item) for item in header["evidence"]),
+        simulated=bool(header["simulated"]),
         pieces=header["conversion"]["pieces"],
         resumed=resumed,
     )
