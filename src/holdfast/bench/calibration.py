@@ -37,7 +37,8 @@ def fit_temperature(found: Evaluation) -> float:
 
     ``found`` should be of data that the model was not trained on: the validation split. T > 1: the model was
     too sure of itself. The loss is convex in 1/T, so the minimum found is the only one; it is sought in
-    ``LIMITS``, whose end is returned if it lies beyond. Raises DataError for logits that are not finite.
+    ``LIMITS``: for a model that is always right the answer is near their end. Raises DataError for logits
+    that are not finite.
     """
     logits = _finite(found)
     own = logits[np.arange(len(logits)), found.labels]

@@ -58,7 +58,8 @@ class Ensemble(nn.Module):
     def of(cls, members: Sequence[nn.Module], how: str = "mean") -> Ensemble:
         """An ensemble of models made by ``models.create``, which it keeps (no copies), unfitted.
 
-        Raises UsageError for members of different channels, classes or size, and for other modules.
+        Raises UsageError for members of different channels, classes or size, for members that share weights,
+        which could not be saved, and for other modules.
         """
         configs = [getattr(member, "config", None) for member in members]
         if not configs or not all(isinstance(config, ModelConfig) for config in configs):
@@ -68,6 +69,11 @@ class Ensemble(nn.Module):
         if any(shape != shapes[0] for shape in shapes):
             got = "; ".join(str(shape) for shape in shapes)
             raise UsageError("members of an ensemble", expected="one shape of images and classes", got=got)
+        own = [parameter for member in members for parameter in member.parameters()]
+        if len({id(parameter) for parameter in own}) < len(own):
+            remedy = "give copies"
+            expected = "weights of their own"
+            raise UsageError("members of an ensemble", expected=expected, got="shared ones", remedy=remedy)
         with torch.device("meta"):
             made = create(
                 "ensemble",
@@ -173,4 +179,5 @@ def shape_of(config: ModelConfig) -> dict[str, Any]:
 def member_options(config: ModelConfig) -> dict[str, Any]:
     """Everything of ``config`` that the ensemble does not say for all, without what is not set."""
     own = {key: value for key, value in config.arguments().items() if key not in shape_of(config)}
-    return {key: value for key, value in own.items() if value is not None and value is not False}
+    defaults = {"stem": None, "norm": None, "mean": None, "std": None, "last_norm": False}
+    return {key: value for key, value in own.items() if key not in defaults or value != defaults[key]}
