@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from holdfast.core.errors import UsageError
 from holdfast.models import ModelConfig
+from holdfast.stress.sites import evaluating
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ class MaskedImages(nn.Module):
                 got=config.name,
             )
         zeros = torch.zeros(1, config.in_channels, config.size, config.size)
-        self.side, dim = 1, 1
-        with torch.no_grad():
+        with evaluating(encoder), torch.no_grad():  # zeros belong into no running statistics
             found = self._tokens(zeros, None)
         self.side, dim = found.side, found.tokens.shape[-1]
         if config.size % self.side or self.side < 2:
@@ -118,15 +118,13 @@ class MaskedImages(nn.Module):
 
     def _freeze_idle(self, zeros: Tensor) -> None:
         """Ask for no gradient of what has none: sharing gradients among processes waits for all of them."""
-        training = self.encoder.training
-        self.encoder.eval()
         hidden = torch.zeros(1, self.side, self.side, dtype=torch.bool)
         hidden[0, 0, 0] = True
-        self(zeros, hidden).backward()
+        with evaluating(self):
+            self(zeros, hidden).backward()
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.grad is not None)
             parameter.grad = None
-        self.encoder.train(training)
 
 
 class _Pass:
