@@ -47,6 +47,8 @@ class HashFiles:
     def add(self, first: int, images: NDArray[np.float32], labels: NDArray[np.int64] | None) -> None:
         """Note ``images`` (n, C, H, W), rows ``first`` on, but none that is zero everywhere."""
         rows = np.flatnonzero(images.any(axis=(1, 2, 3)))
+        if len(rows) == 0:
+            return
         entries = np.zeros(len(rows), dtype=_ENTRY)
         entries["hash"], entries["file"] = event_hashes(images[rows]), self.number
         entries["row"] = first + rows

@@ -7,7 +7,7 @@ from math import sqrt
 
 from holdfast.core.result import Interval
 from holdfast.data.schema import SIZE
-from holdfast.data.statistics import Moments, separation
+from holdfast.data.statistics import ScalarMoments, separation
 from holdfast.data.survey import FileFound, Group, Survey
 
 SIGNIFICANCE = 5.0
@@ -65,7 +65,7 @@ def odd_files(found: Survey) -> list[tuple[FileFound, str, float]]:
 
 
 def _deviations(file: FileFound, quantity: str) -> float:
-    zero, one = (file.means.get((quantity, label), Moments()) for label in ("0", "1"))
+    zero, one = (file.means.get((quantity, label), ScalarMoments()) for label in ("0", "1"))
     if min(zero.n, one.n) < 2:
         return 0.0
     error = sqrt(zero.variance / zero.n + one.variance / one.n)

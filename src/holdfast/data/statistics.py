@@ -32,7 +32,7 @@ def _edges() -> NDArray[np.float64]:
 
 
 @dataclass
-class Moments:
+class ScalarMoments:
     """Number, mean and sum of squared deviations of values (Chan et al. 1983)."""
 
     n: int = 0
@@ -52,13 +52,13 @@ class Moments:
         return self.m2 / (self.n - 1) if self.n > 1 else 0.0
 
 
-class Spectrum(Moments):
+class Spectrum(ScalarMoments):
     """Histogram of any float32 values, whatever their range, in 512 KiB: bins exact, merging exact.
 
     A value's bin is the upper half of its float32: sign, exponent and 7 bits of mantissa, so that bins are
-    at most 0.8 % wide. Beside it the ``Moments`` of the finite values, their ``low`` and ``high``; ``whole``
-    says that all are whole numbers; ``nan`` and ``infinite`` values are counted apart. What is below 2⁻¹²⁶ in
-    size may count as ``zero``.
+    at most 0.8 % wide. Beside it moments, ``low`` and ``high`` of the finite values; ``whole`` says that all
+    are whole numbers; ``nan`` and ``infinite`` values are counted apart. What is below 2⁻¹²⁶ in size may
+    count as ``zero``.
     """
 
     EDGES = _edges()
@@ -85,7 +85,7 @@ class Spectrum(Moments):
         self._counts += np.bincount(flat.view(np.uint32) >> np.uint32(16), minlength=_BINS)
         self.whole = self.whole and bool((flat == np.rint(flat)).all())
         mean = float(flat.mean(dtype=np.float64))
-        m2 = float(np.square(flat - mean, dtype=np.float64).sum())
+        m2 = float(np.square(flat.astype(np.float64) - mean).sum())
         self.combine(len(flat), mean, m2)
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
 

@@ -18,7 +18,7 @@ from holdfast.core.errors import DataError, UsageError
 from holdfast.data.duplicates import Duplicates, HashFiles, find_duplicates, parts_for
 from holdfast.data.quantities import image_quantities
 from holdfast.data.readers import Block, OnCorrupt, Reader, open_reader
-from holdfast.data.statistics import Counts, ImageMoments, Moments, Spectrum
+from holdfast.data.statistics import Counts, ImageMoments, ScalarMoments, Spectrum
 
 CLASSES = 10
 OTHER, UNLABELLED = "other", "all"
@@ -134,7 +134,7 @@ class FileFound:
     read: int = 0
     skipped: int = 0
     types: dict[str, str] = field(default_factory=dict)
-    means: dict[tuple[str, str], Moments] = field(default_factory=dict)
+    means: dict[tuple[str, str], ScalarMoments] = field(default_factory=dict)
 
     def add(self, group: Group) -> None:
         """Add what was found in some of its rows."""
@@ -142,7 +142,7 @@ class FileFound:
             for quantity in TELLING & counted.quantities.keys():
                 values = counted.quantities[quantity]
                 if values.n:
-                    mine = self.means.setdefault((quantity, label), Moments())
+                    mine = self.means.setdefault((quantity, label), ScalarMoments())
                     mine.combine(values.n, values.mean, values.m2)
 
 

@@ -35,11 +35,12 @@ def spectrum_rows(
     rows: list[Row] = []
     if edges is None:
         return rows
+    whole = all(spectrum.whole for spectrum in filled.values())
     for name, spectrum in filled.items():
         bounds, counts = spectrum.histogram(edges, nonzero=nonzero)
-        widths = np.diff(np.log(bounds) if log else bounds)
         # Bins are moved a little to where counts are exact; their heights are those of bins of one width.
-        values = counts / max(events[name], 1) * (widths.mean() / widths)
+        widths = np.diff(np.log(bounds) if log else np.ceil(bounds) if whole else bounds)
+        values = counts / max(events[name], 1) * (np.median(widths) / widths)
         for low, high, value in zip(bounds, bounds[1:], values, strict=False):
             height = float(value) if value else None
             rows += [{"x": float(x), "value": height, "series": name} for x in (low, high)]
