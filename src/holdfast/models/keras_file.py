@@ -23,6 +23,8 @@ SUFFIXES = (".keras", ".h5", ".hdf5")
 CONV, DENSE, NORM = "conv2d", "dense", "batch_normalization"
 """Layers with weights, as Keras names their groups; a number follows from the second on."""
 _GROUP = re.compile(rf"({CONV}|{DENSE}|{NORM})(?:_(\d+))?")
+_PARTS = ("layers", "_layer_checkpoint_dependencies")
+"""The group of all layers: in Keras 3, and in the last releases before it."""
 _LARGEST = 2**31
 """Bytes of unpacked weights beyond which a ``.keras`` archive is refused."""
 
@@ -56,7 +58,8 @@ def read_keras(path: Path) -> KerasFile:
         raise DataError(f"network {path}", expected="a file", got="none there")
     try:
         with _opened(path) as (config, file):
-            weights = _by_layer(path, file) if "layers" in file else _by_name(path, file)
+            parts = next((file[name] for name in _PARTS if name in file), None)
+            weights = _by_name(path, file) if parts is None else _by_layer(path, parts)
     except DataError:
         raise
     # The readers raise whatever the damaged byte leads them into; the file is at fault in every case.
@@ -92,10 +95,10 @@ def _layers(path: Path, config: Any) -> list[dict[str, Any]]:
     return [{"kind": layer["class_name"], **layer["config"]} for layer in found]
 
 
-def _by_layer(path: Path, file: Any) -> dict[str, list[Arrays]]:
-    """Weights of Keras 3: ``layers/conv2d_1/vars/0``."""
+def _by_layer(path: Path, parts: Any) -> dict[str, list[Arrays]]:
+    """Weights in the format of Keras 3: ``conv2d_1/vars/0``."""
     found: dict[str, dict[int, Arrays]] = {CONV: {}, DENSE: {}, NORM: {}}
-    for name, group in file["layers"].items():
+    for name, group in parts.items():
         variables = group.get("vars", {})
         match = _GROUP.fullmatch(name)
         if match:
