@@ -148,7 +148,8 @@ def in_words(records: Sequence[Record], family: Family, metric: str, first: str,
     if "chance" in groups:
         parts.append(f"both {first} and {second} are at chance at {_list(groups['chance'], family, total)}")
     text = "; ".join(parts)
-    return f"{text[0].upper() if not text.startswith((first, second)) else text[0]}{text[1:]}."
+    # A name keeps its own spelling; a sentence that starts with another word has a capital.
+    return f"{text}." if first in groups or second in groups else f"{text[0].upper()}{text[1:]}."
 
 
 def _compared(
