@@ -25,6 +25,7 @@ DOMAIN_VERBS = (
     "ensemble",
     "explore",
     "convert",
+    "quantize",
 )
 
 app = typer.Typer(

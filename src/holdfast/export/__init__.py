@@ -11,9 +11,13 @@ from typing import Any
 from holdfast.export.c_source import Exported, export_c
 
 _LAZY = {
+    "Choice": "quantization",
     "CmsswPackage": "cmssw",
+    "Measured": "quantization",
     "OnnxFile": "onnx",
+    "choose": "quantization",
     "export_cmssw": "cmssw",
+    "quantize": "quantization",
     "to_onnx": "onnx",
 }
 
