@@ -11,19 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from holdfast.core import jsonl
 from holdfast.training import VOLATILE
 
 SCRIPT = Path(__file__).with_name("killable.py")
-
-
-def start(out):
-    return subprocess.Popen([sys.executable, str(SCRIPT), str(out)], stderr=subprocess.PIPE)
-
-
-def finish(process):
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors.decode()
 
 
 def outcome(out):
@@ -43,22 +35,23 @@ def weights(out):
 def test_five_kills_change_nothing(tmp_path):
     import torch
 
+    warm.run(["-c", "pass"], tmp_path / "output")  # so that torch is imported before the clock starts
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     began = time.monotonic()
-    finish(start(whole))
+    warm.run([str(SCRIPT), str(whole)], tmp_path / "output")
     duration = time.monotonic() - began
 
     draw, kills = random.Random(4), 0
     for _ in range(5):
-        process = start(killed)
-        # The clock starts with the first checkpoint: before it, there is only the import of torch.
-        while not (killed / "last.pt").exists() and process.poll() is None:
+        process = warm.start([str(SCRIPT), str(killed)], tmp_path / "output")
+        # The clock starts with the first checkpoint: before it, there are only imports.
+        while not (killed / "last.pt").exists() and process.is_alive():
             time.sleep(0.01)
         time.sleep(draw.uniform(0.1, 0.7) * duration if kills else draw.uniform(0, 0.3))
         process.kill()
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-    finish(start(killed))
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+    warm.run([str(SCRIPT), str(killed)], tmp_path / "output")
 
     assert kills >= 2, "the training was over before it could be killed"
     assert outcome(killed) == outcome(whole)
@@ -70,7 +63,7 @@ def test_five_kills_change_nothing(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["cross_entropy", "fast"])
+@pytest.mark.parametrize("objective", ["cross_entropy", "fast", "masked"])
 def test_two_processes_train_one_model_and_resume(tmp_path, objective):
     import torch
 
