@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 
 import h5py
@@ -22,6 +18,7 @@ from holdfast.core.progress import progress
 from holdfast.data.simulate import readout, shower
 from holdfast.data.simulate.disk import ForgivingFile
 from holdfast.data.simulate.parameters import SIMULATOR_VERSION, ShowerParameters
+from holdfast.data.simulate.workers import in_order, worker_pool
 
 CHUNK_EVENTS = 1000  # part of the result: each chunk has a seed of its own
 ROWS_PER_HDF5_CHUNK = 64
@@ -49,7 +46,7 @@ def simulate(
         raise UsageError("workers", expected="at least 1", got=workers)
     p = parameters or ShowerParameters()
     counts = {"electron": events // 2, "photon": events - events // 2}
-    with _pool(workers, executor) as pool, progress("simulate", events, "events") as advance:
+    with worker_pool(workers, executor) as pool, progress("simulate", events, "events") as advance:
         paths = []
         for particle, count in counts.items():
             path = folder / file_name(particle, count)
@@ -98,36 +95,9 @@ def _chunks(
 ) -> Iterator[NDArray[np.float32]]:
     """The images chunk by chunk, in order; with a pool, at most ``ahead`` chunks are under way."""
     sizes = [min(CHUNK_EVENTS, count - start) for start in range(0, count, CHUNK_EVENTS)]
-    waiting: deque[Future[NDArray[np.float32]]] = deque()
-    for index, size in enumerate(sizes):
-        if pool is None:
-            yield _chunk(particle, size, seed, index, p)
-            continue
-        waiting.append(pool.submit(_chunk, particle, size, seed, index, p))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    tasks = ((particle, size, seed, index, p) for index, size in enumerate(sizes))
+    return in_order(_chunk, tasks, pool, ahead)
 
 
 def _chunk(particle: str, events: int, seed: int, index: int, p: ShowerParameters) -> NDArray[np.float32]:
     return shower.images(particle, events, seed=seed, chunk=index, parameters=p)
-
-
-@contextmanager
-def _pool(workers: int, executor: Executor | None) -> Iterator[Executor | None]:
-    """The given executor, a pool of our own, or None for one process."""
-    if executor is not None or workers == 1:
-        yield executor
-        return
-    # Spawned, since a forked copy of a process that uses threads may hang.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
