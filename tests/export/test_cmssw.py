@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from cmssw_support import EGAMMA, Builder, maps, needs_cxx, network, scores, transformed
 
+from holdfast.abft.onnx import protect_onnx
 from holdfast.core.errors import UsageError
-from holdfast.export import export_cmssw
+from holdfast.export import export_cmssw, to_onnx
 
 ROWS, COLUMNS = 48, 50
 CLASSES = {"classes": ["photon", "electron"]}
@@ -107,3 +108,22 @@ def test_every_step_is_what_python_does(builder, tmp_path):
     names, found = builder(package)(events)
     assert names == ["class0", "class1", "class2"]
     np.testing.assert_allclose(np.array(found)[:, :, 0], scores(model, transform, events), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@needs_cxx
+def test_a_protected_network_says_how_far_its_checksums_are_off(builder, egamma, tmp_path):
+    model, _ = egamma
+    made = to_onnx(model, tmp_path / "m.onnx", meta={**CLASSES, "transform": EGAMMA})
+    protect_onnx(made.path, tmp_path / "n.onnx")
+    package = export_cmssw(
+        tmp_path / "n.onnx", tmp_path, package="RecoE2E/Protected", rows=ROWS, columns=COLUMNS
+    )
+    module = builder(package)
+    events = maps(10, 2, ROWS, COLUMNS)
+    names, found = module(events)
+    assert names == ["photon", "electron", "deviation"]
+    values = np.array(found)[:, :, 0]
+    np.testing.assert_allclose(values[:, :2], scores(model, EGAMMA, events), rtol=0, atol=1e-5)
+    assert (values[:, 2] <= 1).all()
+    assert (values[:, 2] > 0).any()

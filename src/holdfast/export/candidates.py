@@ -63,7 +63,7 @@ def float32(runtime: str, workshop: Workshop) -> Run:
         return _session(workshop.onnx).run
     if runtime == "torch":
         return _torch(workshop.model)
-    return _compiled(workshop.model)
+    return _compiled(workshop.model, workshop.calibration[0])
 
 
 def _dynamic(workshop: Workshop) -> Built:
@@ -137,7 +137,7 @@ def _pt2e(workshop: Workshop) -> Built:
                 prepared(torch.from_numpy(batch))
         converted = convert_pt2e(prepared)
         torch.export.save(_exported(converted, first), target)
-        return Built(target, _compiled(converted))
+        return Built(target, _compiled(converted, first))
 
 
 class _Lowered(nn.Module):
@@ -182,15 +182,18 @@ def _torch(model: Callable[[Tensor], Tensor]) -> Run:
     return run
 
 
-def _compiled(model: nn.Module) -> Run:
+def _compiled(model: nn.Module, images: Array) -> Run:
     # Compiled once for all batches but one of a single image, which the compiler takes by itself.
     compiled = torch.compile(model, dynamic=True)
 
     def run(images: Array) -> Array:
-        with _quietly(), torch.no_grad():
+        with torch.no_grad():
             found: Array = compiled(torch.from_numpy(images)).numpy()
         return found
 
+    with _quietly():
+        for batch in (images, images[:1]):
+            run(batch)
     return run
 
 
