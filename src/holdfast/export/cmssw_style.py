@@ -128,16 +128,16 @@ def _statements(text: str, start: int) -> Iterator[tuple[int, str]]:
         char = text[at]
         if char == "}" and depth == 0:
             return
-        if depth == 0 and not kept and char.isspace():
+        if not kept and char.isspace():
             begin = at + 1
             continue
-        depth += (char == "{") - (char == "}")
-        if (depth == 0 and char != "}") or (depth == 1 and char == "{"):
+        if depth == 0 or (depth == 1 and char == "}"):
             kept.append(char)
-        ends = depth == 0 and (char == ";" or (char == "}" and _method("".join(kept)) is not None))
-        if ends:
-            statement = "".join(kept).rstrip(";{ \n")
-            yield begin, statement
+        depth += (char == "{") - (char == "}")
+        # A function ends with its body, anything else (and braces among its arguments) with a semicolon.
+        whole = depth == 0 and kept.count("(") == kept.count(")")
+        if whole and (char == ";" or (char == "}" and _method("".join(kept)) is not None)):
+            yield begin, "".join(kept).rstrip(";{} \n")
             begin, kept = at + 1, []
 
 
