@@ -55,14 +55,13 @@ def _records(converted: Converted, seed: int) -> list[Record]:
     records = [
         Record(
             metric="events",
-            value=count,
+            value=sum(counts.values()),
             unit="events",
             direction="none",
-            labels={"split": split, "class": name},
+            labels={"split": split},
             **common,
         )
         for split, counts in converted.counts.items()
-        for name, count in counts.items()
     ]
     for metric, count in (
         ("skipped_events", converted.skipped),
@@ -77,7 +76,10 @@ def _records(converted: Converted, seed: int) -> list[Record]:
                 unit="standard deviations",
                 direction="higher",
                 n=item.n_larger + item.n_smaller,
-                labels={"quantity": item.quantity, "contradicts": item.contradicts},
+                labels={
+                    "quantity": item.quantity,
+                    "labels": "contradict it" if item.contradicts else "do not contradict it",
+                },
                 message=str(item),
                 **common,
             )

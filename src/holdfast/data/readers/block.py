@@ -124,7 +124,8 @@ class Buffer:
                     self.images = np.empty((self.rows, *piece.shape[1:]), dtype=np.float32)
                     self.first = first + at
                 count = min(len(piece), self.rows - self.filled)
-                self.images[self.filled : self.filled + count] = piece[:count]
+                with np.errstate(over="ignore"):  # doubles beyond float32 become infinite, as such
+                    self.images[self.filled : self.filled + count] = piece[:count]
                 self.columns.append({key: values[at : at + count] for key, values in columns.items()})
                 piece = piece[count:]
                 at, self.filled = at + count, self.filled + count
