@@ -160,6 +160,7 @@ def doctor() -> list[tuple[str, str, str]]:
     rows.append(("native core", "ok" if native["available"] else "absent", str(native["detail"])))
     for extra, module in (
         ("onnx", "onnxruntime"),
+        ("quantize", "torchao"),
         ("report", "altair"),
         ("tune", "optuna"),
         ("attacks", "pyautoattack"),
