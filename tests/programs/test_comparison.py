@@ -122,6 +122,11 @@ def test_bad_input(files, tmp_path):
     protect.run(tmp_path, **defaults("protect", model=files[0]))
     with pytest.raises(UsageError, match="plain model"):
         calibrate.run(tmp_path, **defaults("calibrate", **SMALL, model=tmp_path / "model.safetensors"))
+    (tmp_path / "stack").mkdir()
+    ensemble.run(tmp_path / "stack", **defaults("ensemble", **SMALL, models=files[:2], how="stacked"))
+    stacked = tmp_path / "stack" / "model.safetensors"
+    with pytest.raises(UsageError, match="stacked ensemble"):
+        calibrate.run(tmp_path, **defaults("calibrate", **SMALL, model=stacked))
     with pytest.raises(UsageError, match="device"):
         bench.run(tmp_path, **defaults("bench", **SMALL, models=files, device="tpu"))
 

@@ -28,15 +28,21 @@ def run(
     """Fit the temperature of ``model`` on the validation split; write ``out/model.safetensors`` and records.
 
     Records: the temperature, and calibration on ``split`` before and after. A protected model is refused:
-    calibrate first, then protect.
+    calibrate first, then protect. A stacked ensemble is refused as well: its own scale was fitted on the
+    validation split, so that a temperature fitted there once more would only repeat its overfitting.
     """
     from holdfast import bench
     from holdfast.data import open as open_data
     from holdfast.models.calibrated import Calibrated
+    from holdfast.models.ensemble import Ensemble
 
     file = plain_file(model, "calibrate")
     val, test = (open_data(data, split=part, seed=seed, limit=limit) for part in ("val", split))
     network = file.plain()
+    if isinstance(network, Ensemble) and network.how == "stacked":
+        remedy = "calibrate its members, or join them by mean or weighted"
+        expected = "a model that was not fitted on the validation split"
+        raise UsageError(f"model {model}", expected=expected, got="a stacked ensemble", remedy=remedy)
     fitted = bench.evaluate_stream(network, val)
     temperature = bench.fit_temperature(fitted)
     name = name or f"{file.name}-calibrated"

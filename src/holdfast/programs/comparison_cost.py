@@ -119,7 +119,12 @@ def _figure(title: str, axis: str, metric: str, quality: Costs, cost: Costs) -> 
             | {"on_front": i in front}
         )
     named = {"auc": "ROC-AUC"}.get(metric, metric)
-    drawn = particle_charts.trade_off(rows, x_title=axis, y_title=f"{named} on the test split")
+    drawn = particle_charts.trade_off(
+        rows,
+        x_title=axis,
+        y_title=f"{named} on the test split",
+        x_format="~s" if title == "FLOPs" else "~g",
+    )
     caption = "Filled: on the Pareto front. Bars are 95 % intervals, each model's own."
     return {"title": f"{title} against {named}", "svg": drawn, "caption": caption}
 

@@ -234,11 +234,8 @@ def _figure(
         chance=0.5 if metric == "auc" else None,
         difference_title="difference",
     )
-    caption = f"{name} on harmed test images with 95 % intervals, clean ones at {texts[values[0]]}."
-    if clean:
-        caption = (
-            f"{name} on harmed test images with 95 % intervals; at {texts[family.clean]} they are clean."
-        )
+    caption = f"{name[0].upper()}{name[1:]} on harmed test images with 95 % intervals"
+    caption += f"; at {texts[family.clean]} they are clean." if clean else "."
     caption += " Below: paired differences; above zero the first is better." if differences else ""
     return {"title": family.title, "svg": drawn, "caption": caption}
 

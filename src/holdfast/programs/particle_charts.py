@@ -12,10 +12,10 @@ _WIDTH = 480
 _LEGEND = {"orient": "top", "labelLimit": 220, "columns": 3, "titleLimit": 0}
 
 
-def trade_off(rows: Sequence[Row], *, x_title: str, y_title: str) -> str:
+def trade_off(rows: Sequence[Row], *, x_title: str, y_title: str, x_format: str = "~g") -> str:
     """Quality over cost on a logarithmic axis, intervals both ways, filled and joined on the Pareto front.
 
-    Rows have name, x, x_low, x_high, y, y_low, y_high, on_front.
+    Rows have name, x, x_low, x_high, y, y_low, y_high, on_front. ``x_format`` is d3's.
     """
     alt = _altair()
     names = _order(rows, "name")
@@ -26,7 +26,12 @@ def trade_off(rows: Sequence[Row], *, x_title: str, y_title: str) -> str:
     shape = alt.Shape(
         "name:N", title=None, scale=alt.Scale(domain=names, range=marks), legend=alt.Legend(**_LEGEND)
     )
-    x = alt.X("x:Q", title=x_title, scale=alt.Scale(type="log", padding=25), axis=alt.Axis(tickCount=5))
+    x = alt.X(
+        "x:Q",
+        title=x_title,
+        scale=alt.Scale(type="log", padding=30, nice=False),
+        axis=alt.Axis(tickCount=5, format=x_format),
+    )
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=12))
     base = alt.Chart(alt.Data(values=list(rows)), width=_WIDTH, height=280)
     front = (
@@ -71,7 +76,7 @@ def harm(
         colours = alt.Scale(domain=series, range=list(palette))
         colour = alt.Color("series:N", title=None, scale=colours, legend=alt.Legend(**_LEGEND))
         base = alt.Chart(alt.Data(values=list(data)), width=_WIDTH, height=height)
-        scale = alt.Scale(domain=list(strengths), paddingInner=0.3, paddingOuter=0.2)
+        scale = alt.Scale(domain=list(strengths), paddingInner=0.6, paddingOuter=0.3)
         axis = alt.Axis(labelAngle=0, grid=False)
         x = alt.X("strength:N", title=x_title, sort=list(strengths), scale=scale, axis=axis)
         offset = alt.XOffset("series:N", sort=series)
@@ -109,20 +114,26 @@ def reliability_diagram(rows: Sequence[Row]) -> str:
     base = alt.Chart().properties(width=300, height=260)
     colours = alt.Scale(domain=series, range=list(PALETTE[: len(series)]))
     colour = alt.Color("series:N", title=None, scale=colours, legend=alt.Legend(**_LEGEND))
-    x = alt.X("confidence:Q", title="confidence of the decision", scale=alt.Scale(domain=domain))
-    y = alt.Y("value:Q", title="share of right decisions", scale=alt.Scale(domain=domain))
+    x = alt.X("confidence:Q", title="confidence of the decision", scale=alt.Scale(domain=domain, nice=False))
+    y = alt.Y("value:Q", title="share of right decisions", scale=alt.Scale(domain=domain, nice=False))
     rules = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
-        x=x, y=alt.Y("low:Q", title="share of right decisions"), y2="high:Q", color=colour
+        x=x,
+        y=alt.Y("low:Q", title="share of right decisions", scale=alt.Scale(domain=domain, nice=False)),
+        y2="high:Q",
+        color=colour,
     )
     shape = alt.Shape("series:N", title=None, scale=alt.Scale(domain=series, range=list(_SHAPES)))
     points = base.mark_point(filled=True, size=40, opacity=1).encode(x=x, y=y, color=colour, shape=shape)
-    diagonal = base.transform_calculate(on="datum.corner").mark_line(color="#888", strokeDash=[4, 3])
+    diagonal = base.mark_line(color="#888", strokeDash=[4, 3])
     corners = [
         {"model": model, "series": series[0], "corner": True, "at": at}
         for model in _order(rows, "model")
         for at in domain
     ]
-    line = diagonal.transform_filter("datum.corner").encode(x=alt.X("at:Q"), y=alt.Y("at:Q"))
+    line = diagonal.transform_filter("datum.corner").encode(
+        x=alt.X("at:Q", scale=alt.Scale(domain=domain, nice=False)),
+        y=alt.Y("at:Q", scale=alt.Scale(domain=domain, nice=False)),
+    )
     panels = alt.layer(
         line,
         rules.transform_filter("!datum.corner"),
