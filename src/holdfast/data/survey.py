@@ -24,6 +24,8 @@ CLASSES = 10
 OTHER, UNLABELLED = "other", "all"
 TELLING = {"m0", "energy: phi width"}
 """Quantities that tell what a label means: kept file by file."""
+_COUNTERS = {"event", "source", "row"}
+"""Columns that number events: their spectra would say nothing."""
 _TASK_BLOCKS = 64
 Key = tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]
 _Answer = tuple[dict["Key", "Group"], int, int, dict[str, str]]
@@ -255,22 +257,31 @@ def _open(
     with suppress(OSError):
         found.bytes = path.stat().st_size
     try:
-        reader = open_reader(path, image=image)
-        silent = {
-            "channels": reader.channels == unnamed(len(reader.channels)),
-            "units": not any(reader.units),
-        }
-        more = {
-            name: texts
-            for name, texts in given.items()
-            if texts and silent[name] and len(texts) == len(reader.channels)
-        }
-        found.reader = open_reader(path, image=image, **more) if more else reader
+        found.reader = open_told(path, image=image, **given)
     except DataError as error:
         if on_corrupt == "stop":
             raise
         found.error = str(error)
     return found
+
+
+def open_told(
+    path: Path,
+    *,
+    image: str | None = None,
+    channels: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+) -> Reader:
+    """The reader of ``path``; ``channels`` and ``units`` count if the file does not say and has as many.
+
+    Raises UsageError, DataError.
+    """
+    reader = open_reader(path, image=image)
+    count = len(reader.channels)
+    silent = {"channels": reader.channels == unnamed(count), "units": not any(reader.units)}
+    given = {"channels": channels, "units": units}
+    told = {name: texts for name, texts in given.items() if texts and silent[name] and len(texts) == count}
+    return open_reader(path, image=image, **told) if told else reader
 
 
 def unnamed(channels: int) -> tuple[str, ...]:
@@ -280,7 +291,7 @@ def unnamed(channels: int) -> tuple[str, ...]:
 
 def _columns(reader: Reader, block: Block) -> tuple[NDArray[np.int64] | None, _Columns]:
     """Labels, and the other columns; a label that is no whole number counts as −1."""
-    columns = {name: np.asarray(values) for name, values in block.columns.items()}
+    columns = {name: np.asarray(values) for name, values in block.columns.items() if name not in _COUNTERS}
     given = columns.pop(reader.label, None) if reader.label else None
     if given is None:
         return None, columns

@@ -48,8 +48,8 @@ def run(
             paths,
             on_corrupt=on_corrupt,
             image=image,
-            channels=_texts(channels),
-            units=_texts(units),
+            channels=comma_separated(channels),
+            units=comma_separated(units),
             executor=executor,
             ahead=2 * workers,
             scratch=out,
@@ -62,7 +62,8 @@ def run(
     explore_page.write_page(found, out / "explore.html")
 
 
-def _texts(given: str | None) -> list[str] | None:
+def comma_separated(given: str | None) -> list[str] | None:
+    """The parts of a text between commas; None stays None."""
     return [part.strip() for part in given.split(",")] if given else None
 
 
