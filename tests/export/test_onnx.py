@@ -12,6 +12,7 @@ from holdfast import models
 from holdfast.core.errors import DataError, UnknownNameError, UsageError
 from holdfast.export.cmssw_release import RELEASES, check_readable, find_release
 from holdfast.export.onnx import compare, inspect, logits, read_meta, session, to_onnx
+from holdfast.export.portable import make_portable
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,28 @@ def test_a_release_is_found_by_any_of_its_names():
     for name in ("CMSSW_99_0_X", "14_0_X", ""):
         with pytest.raises(UnknownNameError, match="unknown CMSSW release"):
             find_release(name)
+
+
+def test_a_portable_file_asks_for_nothing_that_it_does_not_need(tmp_path):
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("x", "y")]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+        helper.make_node("ReduceL2", ["d"], ["r"], axes=[1], keepdims=1, name="norm"),
+        helper.make_node("Cast", ["r"], ["s"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceL2", ["x"], ["t"], axes=[1], keepdims=1),
+        helper.make_node("Concat", ["s", "t", "s"], ["y"], axis=1),
+    ]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 5)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", info[:1], info[1:]), opset_imports=opsets, ir_version=8
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(made, path)
+    x = np.array([[3, 4, 0], [-1, 2, 2]], np.float32)
+    make_portable(path)
+    found = onnx.load(path)
+    onnx.checker.check_model(found, full_check=True)
+    assert [(item.domain, item.version) for item in found.opset_import] == [("", 17)]
+    kinds = [node.op_type for node in found.graph.node]
+    assert kinds == ["Cast", "ReduceSumSquare", "Sqrt", "Cast", "ReduceL2", "Concat"]
+    np.testing.assert_allclose(logits(session(path), x), [[5, 5, 5], [3, 3, 3]])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from holdfast.core.errors import UnknownNameError, UsageError
 from holdfast.export.onnx import INPUT, Array, logits, session
+from holdfast.export.portable import make_portable
 
 Run = Callable[[Array], Array]
 """Images (n, C, H, W) float32 to logits (n, classes) float32."""
@@ -71,8 +72,9 @@ def _dynamic(workshop: Workshop) -> Built:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     target = workshop.folder / "onnx-dynamic.onnx"
-    with _quietly():
-        quantize_dynamic(_prepared(workshop), target, weight_type=QuantType.QInt8, per_channel=True)
+    with _quietly():  # older runtimes have integer convolutions for unsigned weights only
+        quantize_dynamic(_prepared(workshop), target, weight_type=QuantType.QUInt8)
+    make_portable(target)
     return _session(target)
 
 
@@ -91,6 +93,7 @@ def _static(workshop: Workshop) -> Built:
     target = workshop.folder / "onnx-static.onnx"
     with _quietly():
         quantize_static(_prepared(workshop), target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
+    make_portable(target)
     return _session(target)
 
 
@@ -101,6 +104,7 @@ def _float16(workshop: Workshop) -> Built:
     target = workshop.folder / "onnx-float16.onnx"
     with _quietly():
         onnx.save(convert_float_to_float16(onnx.load(workshop.onnx), keep_io_types=True), target)
+    make_portable(target)
     return _session(target)
 
 

@@ -21,6 +21,7 @@ from holdfast.export.cmssw_steps import cpp_steps, input_layout
 from holdfast.export.cmssw_style import check_style
 from holdfast.export.face import Face
 from holdfast.export.onnx import OnnxFile, inspect, read_meta, to_onnx
+from holdfast.export.portable import make_portable
 from holdfast.export.rendering import templates
 
 BARREL = (170, 360)
@@ -91,6 +92,7 @@ def export_cmssw(
         else:
             check_readable(network, cycle)
             write_bytes(file, network.read_bytes())
+            make_portable(file)
         check_readable(file, cycle)
         face = Face.of(file)
         names = tuple(channels) if channels else None
