@@ -156,23 +156,24 @@ def named_channels(
     return tuple("" if what == "units" else f"channel {number}" for number in range(shape[0]))
 
 
-def as_images(values: NDArray[Any]) -> NDArray[np.float32]:
+def as_images(values: NDArray[Any], channels_first: bool = False) -> NDArray[np.float32]:
     """Images (n, C, H, W) float32 of an array (n, H, W), (n, H, W, C) or (n, C, H, W).
 
-    Channels come last if the last side is shorter than the two before it, as in the ML4SCI files.
+    Channels come last if the last side is shorter than the two before it, as in the ML4SCI files, unless they
+    are known to come first.
     """
     if values.ndim == 3:
         values = values[:, None]
-    elif values.shape[3] < min(values.shape[1:3]):
+    elif not channels_first and values.shape[3] < min(values.shape[1:3]):
         values = np.moveaxis(values, -1, 1)
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def image_shape(shape: tuple[int, ...]) -> Shape:
+def image_shape(shape: tuple[int, ...], channels_first: bool = False) -> Shape:
     """(C, H, W) of an array of that shape, by the rule of ``as_images``."""
     if len(shape) == 3:
         return (1, shape[1], shape[2])
-    if shape[3] < min(shape[1:3]):
+    if not channels_first and shape[3] < min(shape[1:3]):
         return (shape[3], shape[1], shape[2])
     return (shape[1], shape[2], shape[3])
 

@@ -21,6 +21,7 @@ from holdfast.data.readers.block import (
     pick_image,
 )
 
+CHANNELS_FIRST = "holdfast.images/"
 KEYS = ("X", "images")
 CLASSES = ("photon", "electron")
 CHANNELS, UNITS = ("energy", "time"), ("50 GeV", "50 ns")
@@ -45,16 +46,18 @@ class Hdf5Reader(Reader):
     ) -> None:
         self.path = path
         with schema.reading(path), h5py.File(path, "r") as file:
-            arrays = {key: item.shape for key, item in file.items() if isinstance(item, h5py.Dataset)}
+            arrays = {key: file[key].shape for key in _datasets(file)}
             self.image = pick_image(path, arrays, image, KEYS)
             shape = arrays[self.image]
             attributes = dict(file.attrs)
-            self.types = {
-                key: file[key].dtype.str
+            self._places = {
+                key.removeprefix("columns/"): key
                 for key, found in arrays.items()
                 if found == shape[:1] and file[key].dtype.kind in "fiub"
             }
-        self.rows, self.shape = int(shape[0]), image_shape(shape)
+            self.types = {name: file[key].dtype.str for name, key in self._places.items()}
+        self.first = str(attributes.get("layout", "")).startswith(CHANNELS_FIRST)
+        self.rows, self.shape = int(shape[0]), image_shape(shape, self.first)
         ml4sci = self.image == "X" and shape[1:] == (schema.SIZE, schema.SIZE, 2)
         known_channels = _texts(attributes, "channels") or (CHANNELS if ml4sci else None)
         known_units = _texts(attributes, "units") or (UNITS if ml4sci else None)
@@ -73,8 +76,8 @@ class Hdf5Reader(Reader):
     def _block(self, file: h5py.File, low: int, high: int, skip: bool) -> Iterator[Block]:
         """Rows ``low`` to ``high``; if they cannot be read together, halved until the bad ones are found."""
         try:
-            columns = {name: file[name][low:high] for name in self.columns}
-            yield Block(low, as_images(file[self.image][low:high]), columns)
+            columns = {name: file[key][low:high] for name, key in self._places.items()}
+            yield Block(low, as_images(file[self.image][low:high], self.first), columns)
         except (OSError, RuntimeError) as error:
             if high - low > 1:
                 middle = (low + high) // 2
@@ -89,6 +92,12 @@ class Hdf5Reader(Reader):
                     got=str(error),
                     remedy="fetch or write the file again, or skip what cannot be read (on_corrupt=skip)",
                 ) from error
+
+
+def _datasets(file: h5py.File) -> list[str]:
+    """Names of the arrays at the top, and of those in the group ``columns`` of converted data."""
+    top = [key for key, item in file.items() if isinstance(item, h5py.Dataset)]
+    return [*top, *(f"columns/{key}" for key in file.get("columns", ()))]
 
 
 def _texts(attributes: dict[str, Any], name: str) -> tuple[str, ...] | None:
