@@ -12,6 +12,7 @@ from holdfast.bench import (
     calibration_records,
     fit_temperature,
     reliability,
+    temperature_interval,
 )
 from holdfast.bench.calibration import LIMITS, calibration_error
 from holdfast.core.errors import DataError, UsageError
@@ -33,6 +34,20 @@ def loss(found: Evaluation, temperature: float) -> float:
 @pytest.mark.parametrize(("temperature", "classes"), [(0.5, 2), (1.0, 3), (3.0, 2), (2.0, 10)])
 def test_the_temperature_is_found(temperature: float, classes: int) -> None:
     assert fit_temperature(sample(20_000, temperature, classes)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_the_interval_of_the_temperature_covers_the_truth() -> None:
+    hits, spread, width = 0, [], []
+    for seed in range(60):
+        found = sample(500, 2.0, seed=seed)
+        best = fit_temperature(found)
+        interval = temperature_interval(found, best)
+        assert interval.low < best < interval.high
+        hits += interval.low <= 2.0 <= interval.high
+        spread.append(1 / best)
+        width.append(1 / interval.low - 1 / interval.high)
+    assert hits >= 52
+    assert np.mean(width) == pytest.approx(2 * 1.96 * np.std(spread), rel=0.3)
 
 
 @given(st.integers(0, 1000), st.floats(0.3, 4))
@@ -75,6 +90,9 @@ def records(found: Evaluation) -> dict[str, float]:
 def test_only_a_wrong_temperature_speaks_against_a_model() -> None:
     wrong, right = (records(sample(4000, temperature)) for temperature in (2.0, 1.0))
     assert wrong["ece"].value > 3 * wrong["ece_if_calibrated"].interval.high
+    assert all(
+        each["ece"].interval.low <= each["ece"].value <= each["ece"].interval.high for each in (wrong, right)
+    )
     assert right["ece"].value <= right["ece_if_calibrated"].interval.high
     assert wrong["cross_entropy"].value > right["cross_entropy"].interval.high
     healed = records(at_temperature(sample(4000, 2.0), 2.0))

@@ -1,6 +1,12 @@
 """What is measured on a model: quality, calibration, latency, FLOPs, size."""
 
-from holdfast.bench.calibration import at_temperature, calibration_records, fit_temperature, reliability
+from holdfast.bench.calibration import (
+    at_temperature,
+    calibration_records,
+    fit_temperature,
+    reliability,
+    temperature_interval,
+)
 from holdfast.bench.flops import count_flops, flops
 from holdfast.bench.latency import latency, overhead
 from holdfast.bench.memory import count_parameters, size, state_bytes
@@ -25,4 +31,5 @@ __all__ = [
     "save_trace",
     "size",
     "state_bytes",
+    "temperature_interval",
 ]

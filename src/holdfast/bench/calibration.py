@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 
 from holdfast.bench.metrics import Evaluation
 from holdfast.core.errors import DataError, UsageError
@@ -49,6 +49,21 @@ def fit_temperature(found: Evaluation) -> float:
 
     best = minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(best.x))
+
+
+def temperature_interval(found: Evaluation, temperature: float) -> Interval:
+    """The 95 % interval of the ``temperature`` that was fitted to ``found``.
+
+    Normal in 1/T, with the variance of an M-estimator (Huber 1967), which holds for a model of any form.
+    """
+    logits = _finite(found)
+    p = softmax(logits / temperature, axis=1)
+    mean = np.sum(p * logits, axis=1)
+    slope = mean - logits[np.arange(len(logits)), found.labels]
+    curvature = float(np.mean(np.sum(p * (logits - mean[:, None]) ** 2, axis=1)))
+    half = 1.959964 * float(np.sqrt(np.mean(slope**2) / len(slope))) / max(curvature, 1e-12)
+    low, high = (1 / max(1 / temperature + sign * half, 1 / LIMITS[1]) for sign in (1, -1))
+    return Interval(low=min(low, temperature), high=max(high, temperature), method="sandwich")
 
 
 def reliability(found: Evaluation, bins: int = BINS) -> list[Bin]:
@@ -93,7 +108,8 @@ def calibration_records(
 ) -> list[Record]:
     """Records ``ece``, ``ece_if_calibrated``, ``cross_entropy`` and, by bin, ``reliability``.
 
-    ``ece`` has a bootstrap interval over images. ``ece_if_calibrated`` is what a model of the same
+    ``ece`` has a bootstrap interval over images, moved so that its median is the value: resampled images
+    repeat themselves, which makes every ECE larger. ``ece_if_calibrated`` is what a model of the same
     confidences would show if every one of them were true, on as many images: median and central 95 % over
     simulated answers. Only an ECE above that interval speaks against the calibration. ``cross_entropy``, in
     nats, has a bootstrap interval. ``reliability`` is the accuracy of a bin, its confidence in the labels.
@@ -110,10 +126,12 @@ def calibration_records(
         loss[i] = losses[drawn].mean()
     common: dict[str, Any] = {"n": n, "seed": seed, "simulated": simulated, "direction": "lower"}
     told = dict(labels or {})
+    value = calibration_error(confidence, right, bins)
+    own = np.maximum(0.0, own - np.median(own) + value)
     records = [
-        Record(metric=metric, value=value, unit=unit, interval=_span(draws, method), labels=told, **common)
-        for metric, value, unit, draws, method in (
-            ("ece", calibration_error(confidence, right, bins), "1", own, "bootstrap"),
+        Record(metric=metric, value=size, unit=unit, interval=_span(draws, method), labels=told, **common)
+        for metric, size, unit, draws, method in (
+            ("ece", value, "1", own, "centred bootstrap"),
             ("ece_if_calibrated", float(np.median(ideal)), "1", ideal, "simulated answers"),
             ("cross_entropy", float(losses.mean()), "nat", loss, "bootstrap"),
         )

@@ -55,6 +55,7 @@ def run(
             value=temperature,
             unit="1",
             direction="none",
+            interval=bench.temperature_interval(fitted, temperature),
             n=len(fitted.labels),
             labels={**labels, "split": "val"},
             seed=seed,

@@ -52,9 +52,13 @@ def section(records: Sequence[Record]) -> dict[str, Any] | None:
 
 def _in_words(records: Sequence[Record], model: str) -> str:
     """What the temperature did, and whether anything still speaks against the confidences."""
-    (temperature,) = (r.value or 0.0 for r in select(records, "temperature", model=model))
-    told = f"{model}: temperature {number(temperature, 3)}, "
-    told += "it was too sure of itself" if temperature > 1 else "it was not sure enough of itself"
+    fitted = select(records, "temperature", model=model)[0]
+    span = fitted.interval
+    told = f"{model}: temperature {_text(fitted)}, "
+    if span is not None and span.low <= 1 <= span.high:
+        told += "which is not told from 1"
+    else:
+        told += "it was " + ("too sure" if (fitted.value or 0) > 1 else "not sure enough") + " of itself"
     before, after = (_one(records, "ece", model, calibrated) for calibrated in (False, True))
     ideal = _one(records, "ece_if_calibrated", model, True)
     high = ideal.interval.high if ideal.interval else ideal.value
