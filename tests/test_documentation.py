@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from holdfast.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +22,7 @@ def test_the_python_of_a_page_runs(page, tmp_path):
     if not blocks:
         pytest.skip("no Python on this page")
     # The blocks of a page build on each other.
-    run(["-c", "\n".join(blocks)], cwd=tmp_path)
+    warm.run(["-c", "\n".join(blocks)], tmp_path / "output", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,8 @@ def test_the_python_of_a_page_runs(page, tmp_path):
     ],
     ids=lambda path: path.name,
 )
-def test_an_example_runs(example):
-    run([str(example)])
+def test_an_example_runs(example, tmp_path):
+    warm.run([str(example)], tmp_path / "output")
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
@@ -54,8 +55,3 @@ def test_the_measurements_are_those_of_the_records():
     code = "import sys; sys.path.insert(0, 'docs'); import measurements; print(measurements.page(), end='')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == (ROOT / "docs" / "measurements.md").read_text()
-
-
-def run(arguments, cwd=None):
-    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
