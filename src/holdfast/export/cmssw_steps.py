@@ -120,7 +120,6 @@ def _floats(values: Iterable[float]) -> str:
 
 def _float(value: float) -> str:
     """The float32 nearest to ``value`` as a C++ literal that reads back as exactly that."""
-    single = np.float32(value)
-    if not np.isfinite(single):
+    if not abs(value) <= np.finfo(np.float32).max:
         raise UsageError("transform", expected="numbers that a float can hold", got=value)
-    return f"{single!s}f"
+    return f"{np.float32(value)!s}f"
