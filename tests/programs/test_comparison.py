@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from holdfast import models
+from holdfast.bench import Evaluation
 from holdfast.core.errors import UsageError
 from holdfast.core.result import Interval, Record, read_records, write_records
 from holdfast.hub import repository
@@ -20,6 +22,7 @@ from holdfast.programs import (
     model_files,
     protect,
 )
+from holdfast.programs.differences import answers_of, from_the_best
 from holdfast.programs.model_files import ModelFile
 from holdfast.programs.standard_stress import detector_stress
 
@@ -240,3 +243,20 @@ def test_one_model_or_none_is_no_comparison(tmp_path):
     write_records(tmp_path / "r.jsonl", measured(best=(0.8, None, 1e6)))
     comparison.run(tmp_path, title="Alone", records=[tmp_path / "r.jsonl"])
     assert "Nothing was measured that could be compared" in (tmp_path / "report.html").read_text()
+
+
+def test_two_classes_are_compared_by_auc_with_the_best():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    noise = rng.normal(0, 1, 400)
+    answers = {}
+    for name, size in (("good", 1.0), ("poor", 3.0), ("same", 1.0)):
+        logits = np.stack([np.zeros(400), labels + size * noise], 1).astype(np.float32)
+        answers[name] = answers_of(Evaluation(logits, labels))
+    common = {"seed": 0, "simulated": True, "unit": "1", "direction": "higher"}
+    found = from_the_best(answers, {"split": "test"}, common)
+    told = {r.labels["model"]: r for r in found}
+    assert set(told) == {"poor", "same"}
+    assert all(r.metric == "auc_difference" and r.labels["against"] == "good" for r in found)
+    assert told["same"].value == 0
+    assert told["poor"].interval.high < 0
