@@ -120,6 +120,6 @@ def _floats(values: Iterable[float]) -> str:
 
 def _float(value: float) -> str:
     """The float32 nearest to ``value`` as a C++ literal that reads back as exactly that."""
-    if not abs(value) <= np.finfo(np.float32).max:
+    if not abs(value) <= float(np.finfo(np.float32).max):
         raise UsageError("transform", expected="numbers that a float can hold", got=value)
     return f"{np.float32(value)!s}f"
