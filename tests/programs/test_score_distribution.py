@@ -130,6 +130,9 @@ def test_sources_of_one_distribution_do_not_differ_and_shifted_ones_do():
     said = score_page.sentence([same, other, shifted], tests["b", None], classes)
     assert "no difference seen" in said
     assert "excluded at 95 %" in said
+    wide = Source("d", rng.normal(0, 3, 400), labels, True)
+    (_, _, test) = comparisons([same, wide])
+    assert "differ in shape" in score_page.sentence([same, wide], test, classes)
     assert "differ; those of the first are higher" in score_page.sentence(
         [same, other, shifted], tests["c", 1], classes
     )

@@ -15,7 +15,7 @@ from holdfast.core.paths import write_text
 from holdfast.core.progress import progress
 from holdfast.core.result import Interval, Label, Record, write_records
 from holdfast.core.stats import roc_auc
-from holdfast.programs.explore import comma_separated, expanded
+from holdfast.programs.explore import comma_separated
 from holdfast.programs.model_files import ModelFile
 from holdfast.programs.model_input import input_pipeline
 
@@ -56,6 +56,11 @@ class TwoSample:
     def differ(self) -> bool:
         """Whether the interval of the AUC leaves out 0.5."""
         return not self.interval.low <= 0.5 <= self.interval.high
+
+    @property
+    def shape_differs(self) -> bool:
+        """Whether Kolmogorov-Smirnov rejects one distribution at 1 %."""
+        return self.p < 0.01
 
 
 def run(
@@ -115,9 +120,10 @@ def _scored(
     advance: Any,
 ) -> Source:
     from holdfast.data.conversion.layout import is_converted
+    from holdfast.data.manifest import image_files
     from holdfast.data.survey import open_told
 
-    paths = [path / "test.h5"] if path.is_dir() and is_converted(path) else expanded([path])
+    paths = [path / "test.h5"] if path.is_dir() and is_converted(path) else image_files(path, below=True)
     readers = [open_told(each, **told) for each in paths]
     parts, labels, steps = [], [], []
     for reader in readers:

@@ -87,6 +87,8 @@ def sentence(found: Sequence[Source], test: TwoSample, classes: Sequence[str]) -
     if test.differ:
         way = "higher" if test.auc > 0.5 else "lower"
         return f"{what}: scores of {pair} differ; those of the first are {way}. {measured}."
+    if test.shape_differs:
+        return f"{what}: scores of {pair} differ in shape, not in rank on average. {measured}."
     reach = max(test.interval.high - 0.5, 0.5 - test.interval.low)
     return (
         f"{what}: no difference seen between the scores of {pair}. {measured}. "
@@ -138,7 +140,8 @@ def figures(found: Sequence[Source], classes: Sequence[str]) -> str:
     order = [titled(source) for source in found]
     base = alt.Chart().properties(width=440, height=190)
     colour = charts._colour(alt, "series", order)
-    x = alt.X("x:Q", title=f"log odds of {classes[1]} against {classes[0]}")
+    scale = alt.Scale(zero=False)
+    x = alt.X("x:Q", title=f"log odds of {classes[1]} against {classes[0]}", scale=scale)
     y = alt.Y("value:Q", title="share of the class", axis=alt.Axis(format="%", tickCount=5))
     bars = base.mark_rule(opacity=0.6).encode(
         x=x, y=alt.Y("low:Q", title="share of the class"), y2="high:Q", color=colour
