@@ -99,8 +99,8 @@ def generate(flavour: str, count: int, *, seed: int, parameters: JetParameters |
     pythia = _generator(flavour, p)
     pythia.rndm.init(1 + seeding.derive(seed, "pythia", flavour) % 900_000_000)  # Pythia's range of seeds
     parts: list[Jets] = []
-    while sum(map(len, parts)) < count:
-        parts.append(_batch(pythia, p))
+    while (missing := count - sum(map(len, parts))) > 0:
+        parts.append(_batch(pythia, p, min(EVENTS_AT_ONCE, missing // 2 + 1)))
     return Jets.join(parts).first(count)
 
 
@@ -159,10 +159,10 @@ def _generator(flavour: str, p: JetParameters) -> Any:
     return pythia
 
 
-def _batch(pythia: Any, p: JetParameters) -> Jets:
-    """The selected jets of a few events."""
+def _batch(pythia: Any, p: JetParameters, events: int) -> Jets:
+    """The selected jets of so many events, of which each has one or two, if any."""
     ak, fastjet, _ = require_physics()
-    record = pythia.nextBatch(EVENTS_AT_ONCE).prt
+    record = pythia.nextBatch(events).prt
     hard = record[abs(record.status) == _HARD]
     visible = record.status > 0
     for pid in _NEUTRINOS:
