@@ -63,7 +63,8 @@ def run(
         on_estimate=tell,
     )
     name = name or model
-    model_files.save(models.load(result.best), out / "model.safetensors", name)
+    best = models.load(result.best)
+    model_files.save(best, out / "model.safetensors", name, data=train.info.for_model_file())
     keep_curves(
         out / "curves",
         out / "training",
