@@ -31,7 +31,7 @@ def test_the_transform_of_the_model_file_reaches_the_package(digits, tmp_path):
     export_cmssw.run(tmp_path / "out", model=digits, transform=None, **CMSSW)
     folder = tmp_path / "out" / "src" / "My" / "Digits"
     assert "image.cropAroundCentre(8);" in (folder / "src" / "DigitsPreprocessor.cc").read_text()
-    assert '"digit0", "digit1"' in (folder / "plugins" / "DigitsProducer.cc").read_text()
+    assert '"digit9",' in (folder / "plugins" / "DigitsProducer.cc").read_text()
     found = {record.metric: record for record in read_records(tmp_path / "out" / "records.jsonl")}
     assert found["logit_difference"].value < 1e-5
     assert found["file_bytes"].value == (folder / "data" / "digits.onnx").stat().st_size
