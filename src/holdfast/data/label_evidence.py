@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from math import sqrt
 
 from holdfast.core.result import Interval
+from holdfast.data.groups import Group
 from holdfast.data.schema import SIZE
 from holdfast.data.statistics import ScalarMoments, separation
-from holdfast.data.survey import FileFound, Group, Survey
+from holdfast.data.survey import FileFound, Survey
 
 SIGNIFICANCE = 5.0
 """Standard deviations from which on a label's meaning is taken for certain, as in ``schema``."""

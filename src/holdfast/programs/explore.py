@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.errors import DataError
 from holdfast.core.paths import write_json
 from holdfast.core.progress import progress
 from holdfast.core.result import write_records
@@ -34,10 +32,11 @@ def run(
     damaged file or row stops it, with ``on_corrupt="skip"`` it is counted.
     Raises UsageError, DataError.
     """
+    from holdfast.data.manifest import image_files
     from holdfast.data.survey import survey
     from holdfast.programs import explore_page, explore_summary
 
-    paths = expanded(files)
+    paths = image_files(files, below=True)
     with ExitStack() as stack:
         executor: Executor | None = None
         if workers > 1:
@@ -65,24 +64,3 @@ def run(
 def comma_separated(given: str | None) -> list[str] | None:
     """The parts of a text between commas; None stays None."""
     return [part.strip() for part in given.split(",")] if given else None
-
-
-def expanded(paths: Sequence[Path]) -> list[Path]:
-    """``paths`` with each folder replaced by the files of detector images below it, by name.
-
-    Raises DataError for a folder without any, and for a path that does not exist.
-    """
-    from holdfast.data.readers import FORMATS
-
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(item for item in path.rglob("*") if item.suffix.lower() in FORMATS)
-            if not inside:
-                raise DataError(
-                    str(path), expected=f"files ending in {', '.join(FORMATS)}", got="none in this folder"
-                )
-            found += inside
-        else:
-            found.append(path)
-    return list(dict.fromkeys(found))

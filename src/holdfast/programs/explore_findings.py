@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from holdfast.core.stats import wilson
+from holdfast.data.groups import OTHER, UNLABELLED, Group
 from holdfast.data.label_evidence import Evidence, label_evidence, odd_files
 from holdfast.data.quantities import is_time
-from holdfast.data.survey import OTHER, UNLABELLED, Group, Survey
+from holdfast.data.survey import Survey
 from holdfast.hub.render import number
 from holdfast.programs.explore_summary import class_name, seed_modes, separating, size
 

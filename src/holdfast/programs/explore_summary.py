@@ -14,9 +14,10 @@ import numpy as np
 from holdfast.core.paths import atomic_path
 from holdfast.core.result import Interval, Label, Record
 from holdfast.core.stats import wilson
+from holdfast.data.groups import OTHER, UNLABELLED, Class, Group
 from holdfast.data.label_evidence import Evidence, label_evidence, odd_files
 from holdfast.data.statistics import Spectrum, separation
-from holdfast.data.survey import OTHER, UNLABELLED, Class, FileFound, Group, Survey
+from holdfast.data.survey import FileFound, Survey
 
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 
