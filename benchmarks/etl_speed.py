@@ -32,7 +32,7 @@ from holdfast.data.conversion import convert
 from holdfast.data.readers import open_reader
 
 RECORDS = Path(__file__).parent / "records" / "etl_speed.jsonl"
-JETS, EVENTS, BATCH, ROUNDS = 640, 4096, 256, 5
+JETS, EVENTS, BATCH, ROUNDS, PAIRS = 1536, 4096, 256, 3, 7
 SEEDS_WAY = [{"name": "sum_channels"}, {"name": "crop", "size": 33}]
 
 
@@ -123,7 +123,7 @@ def loading(folder: Path) -> Record:
     optimizer = torch.optim.AdamW(model.parameters())
     epoch(model, optimizer, memory, 0)
     ratios = []
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, PAIRS + 1):
         slow = timed(lambda n=number: epoch(model, optimizer, decoded, n))
         ratios.append(slow / timed(lambda n=number: epoch(model, optimizer, memory, n)))
     return record("epoch_time_ratio", median(ratios), "1", "lower", "decoded / in memory", ratios)
