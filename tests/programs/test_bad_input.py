@@ -18,6 +18,16 @@ def images(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def swapped(tmp_path_factory):
+    """Folder with 6,000 simulated images whose labels say the opposite."""
+    folder = tmp_path_factory.mktemp("swapped")
+    simulate(folder, events=6000, seed=4)
+    for path in folder.glob("*.hdf5"):
+        rewrite(path, lambda x, y: (x, 1 - y))
+    return folder
+
+
 def rewrite(path, change):
     """Replace X and y of a file by what ``change`` makes of them."""
     with h5py.File(path, "r") as file:
@@ -63,13 +73,11 @@ def test_a_damaged_file_is_refused(make_runner, images, damage):
 
 
 @pytest.mark.parametrize(("names", "evidence"), [("official", "file of electrons"), ("own", "phi")])
-def test_swapped_labels_are_refused_with_the_evidence(make_runner, names, evidence):
+def test_swapped_labels_are_refused_with_the_evidence(make_runner, swapped, names, evidence):
     runner = make_runner()
-    folder = runner.folder / "images"
-    simulate(folder, events=6000, seed=4)
-    for path in folder.glob("*.hdf5"):
-        rewrite(path, lambda x, y: (x, 1 - y))
-        if names == "own":
+    folder = shutil.copytree(swapped, runner.folder / "images")
+    if names == "own":
+        for path in folder.glob("*.hdf5"):
             path.rename(folder / f"run_{len(path.name)}.hdf5")
     done = subprocess.run(
         runner.command("train", folder, "--epochs", "1"),

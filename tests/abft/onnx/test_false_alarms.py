@@ -97,24 +97,18 @@ def test_hostile_numbers_raise_no_alarm(inputs, weights):
         (512, 8, 3, 1),
         (300, 3, 7, 3),
     ):
+        x = INPUTS[inputs](2, channels, size, size).astype(np.float32)
+        kernels = WEIGHTS[weights](m, channels, kernel, kernel).astype(np.float32)
+        matrix = kernels.reshape(m, -1)
+        rows = INPUTS[inputs](3, matrix.shape[1]).astype(np.float32)
         for bias in BIASES:
-            x = INPUTS[inputs](2, channels, size, size).astype(np.float32)
-            constants = {"w": WEIGHTS[weights](m, channels, kernel, kernel).astype(np.float32)}
-            if BIASES[bias]:
-                constants["b"] = BIASES[bias](m).astype(np.float32)
-            convolution = deviations(single("Conv", constants, x), {"x": x})
-            matrix = {
-                "w": constants["w"].reshape(m, -1),
-                **{key: constants[key] for key in ("b",) if key in constants},
-            }
-            rows = INPUTS[inputs](3, matrix["w"].shape[1]).astype(np.float32)
-            product = deviations(single("Gemm", matrix, rows, transB=1), {"x": rows})
-            computed = deviations(
-                single("MatMul", {}, rows, ("x", "k"), {"k": matrix["w"].T.copy()}),
-                {"x": rows, "k": matrix["w"].T},
-            )
-            for kind, found in (("conv", convolution), ("gemm", product), ("computed", computed)):
-                worst[kind, m, bias] = float(found[0])
+            more = {"b": BIASES[bias](m).astype(np.float32)} if BIASES[bias] else {}
+            convolution = single("Conv", {"w": kernels, **more}, x)
+            worst["conv", m, bias] = float(deviations(convolution, {"x": x})[0])
+            product = single("Gemm", {"w": matrix, **more}, rows, transB=1)
+            worst["gemm", m, bias] = float(deviations(product, {"x": rows})[0])
+        computed = single("MatMul", {}, rows, ("x", "k"), {"k": matrix.T.copy()})
+        worst["computed", m] = float(deviations(computed, {"x": rows, "k": matrix.T})[0])
     assert max(worst.values()) <= 0.8, {key: value for key, value in worst.items() if value > 0.8}
 
 
