@@ -21,7 +21,7 @@ CMSSW = {"package": "My/Digits", "cmssw": "CMSSW_14_0_X", "rows": 12, "columns":
 @pytest.fixture
 def digits(tmp_path):
     torch.manual_seed(0)
-    model = models.create("cnn", in_channels=1, classes=10, size=8, width=0.25)
+    model = models.create("cnn", in_channels=1, classes=10, size=8)
     data = {"transform": STEPS, "classes": [f"digit {n}" for n in range(10)]}
     models.save(model, tmp_path / "m.safetensors", {"name": "digits", "data": data})
     return tmp_path / "m.safetensors"
