@@ -96,6 +96,8 @@ def test_every_step_is_what_python_does(builder, tmp_path):
         {"name": "standardise", "mean": [0.123456789], "std": [0.77]},
         {"name": "normalise", "over": "channel"},
         {"name": "normalise"},
+        {"name": "normalise", "by": "l2"},
+        {"name": "normalise", "over": "channel", "by": "l2"},
     ]
     model = network(transformed(transform, maps(30, 3, 41, 45, seed=2)), classes=3)
     arguments = {"package": "My/Jets", "data": {"transform": transform}, "rows": 41, "columns": 45}

@@ -68,8 +68,8 @@ def test_the_calls_hold_the_float_that_python_has():
     ]
     assert cpp([{"name": "compress", "how": "sqrt", "scale": 1e-7}]) == ["image.compressSqrt(1e-07f);"]
     assert cpp([{"name": "normalise", "over": "channel"}, {"name": "normalise"}]) == [
-        "image.normaliseChannels();",
-        "image.normaliseImage();",
+        "image.normaliseChannelsByLargest();",
+        "image.normaliseImageByLargest();",
     ]
 
 

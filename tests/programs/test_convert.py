@@ -26,7 +26,7 @@ def test_conversion_records_and_training_data_in_the_model_file(tmp_path):
     )
     records = read_records(tmp_path / "out" / "records.jsonl")
     assert sum(record.value for record in records if record.metric == "events") == 60
-    info = data.open(tmp_path / "out").info
+    info = data.open(tmp_path / "out" / "data").info
     assert (info.classes, info.units) == (("photon", "electron"), ("10 GeV", "ns"))
     assert info.unit_gev == (10.0, None)
     model = models.create("cnn", in_channels=2, classes=2, size=7)

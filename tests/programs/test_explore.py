@@ -127,12 +127,3 @@ def test_a_damaged_file_is_named_and_nothing_is_written(tmp_path):
     with pytest.raises(DataError, match=r"bad\.npz"):
         explore.run(out, files=[good, bad], **SETTINGS)
     assert not list(out.iterdir())
-
-
-def test_a_folder_stands_for_its_files(tmp_path):
-    path = electrons_and_photons(tmp_path)
-    (tmp_path / "notes.txt").write_text("no images")
-    (tmp_path / "none").mkdir()
-    assert explore.expanded([tmp_path, path]) == [path]
-    with pytest.raises(DataError, match="none in this folder"):
-        explore.expanded([tmp_path / "none"])

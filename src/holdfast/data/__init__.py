@@ -29,11 +29,11 @@ def open(  # noqa: A001  # reads as holdfast.data.open
 ) -> Stream:
     """Open one split ("train", "val", "train_val" for both, "test" or "all") of a data set as a Stream.
 
-    ``source`` is a data set's name (digits, mnist, cifar10, cifar100, or a plugin's), one or several files or
-    folders in the ML4SCI HDF5 layout (a list, or comma-separated), a folder laid out as ImageNet is
-    (train/CLASS/*.JPEG and val/CLASS/*.JPEG, images of ``image_size``, by default 224), a folder that
-    ``holdfast convert`` wrote (with the splits it made), or a folder with a manifest. ``seed`` decides the
-    splits of sets without official ones, and the shuffled order; a manifest's own seed decides its splits.
+    ``source`` is a data set's name (digits, mnist, cifar10, cifar100, ml4sci-egamma, or a plugin's), one or
+    several files or folders in the ML4SCI HDF5 layout (a list, or comma-separated), a folder laid out as
+    ImageNet is (train/CLASS/*.JPEG and val/CLASS/*.JPEG, images of ``image_size``, by default 224), a folder
+    that ``holdfast convert`` wrote (with the splits it made), or a folder with a manifest. ``seed`` decides
+    the splits of sets without official ones, and the shuffled order; a manifest's own seed decides its splits.
     ``limit`` takes at most that many events of the split, spread over files and classes. A decoded split that
     fits in ``cache_bytes`` (1 GiB) is kept. Raises UnknownNameError, UsageError, DataError.
     """

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from holdfast.core.errors import DataError
 from holdfast.core.paths import write_json
-from holdfast.data import sources
+from holdfast.data import official, sources
+from holdfast.data.files import Named, found_files
 from holdfast.data.hdf5 import ShowerTable
-from holdfast.data.table import Table, file_hash
+from holdfast.data.readers import FORMATS
+from holdfast.data.table import Table, file_hash, files_fingerprint
 
 FILE = "dataset.json"
 SCHEMA: Final = "holdfast.dataset/1"
@@ -63,6 +65,47 @@ def write_manifest(folder: Path, source: sources.Source, *, limit: int | None = 
     )
     write_json(target, manifest.model_dump(mode="json", by_alias=True))
     return target
+
+
+def write_raw_manifest(folder: Path, source: sources.Source) -> Path:
+    """Write ``folder/dataset.json`` for files that are yet to be converted, and return its path.
+
+    ``source`` is ``quark-gluon``, the official jets, or files and folders of any format that is read. The
+    files are hashed, not opened. Raises DataError, StorageError.
+    """
+    if source in official.FILES:
+        name, paths = str(source), official.official_files(str(source))
+    else:
+        name, paths = "files", found_files(source, FORMATS)
+    files = [_pin(path, folder) for path in paths]
+    fingerprint = files_fingerprint(paths)
+    target = folder / FILE
+    pinned = Manifest(name=name, files=files, fingerprint=fingerprint)
+    write_json(target, pinned.model_dump(mode="json", by_alias=True))
+    return target
+
+
+def image_files(named: Named, *, below: bool = False) -> list[Path]:
+    """The files of detector images in ``named``: see ``found_files``; a manifest means those that it pins.
+
+    Pinned files are checked by their hash. Raises UsageError, DataError.
+    """
+    parts = [part for part in named.split(",") if part] if isinstance(named, str) else named
+    found: list[str | Path] = []
+    for part in [parts] if isinstance(parts, Path) else parts:
+        path = _file(Path(part).expanduser())
+        found += [part] if path is None else _pinned_files(path)
+    return found_files(found, FORMATS, below=below)
+
+
+def _pinned_files(path: Path) -> list[Path]:
+    manifest = _parse(path)
+    if manifest.files:
+        return [_verified(pinned, path.parent) for pinned in manifest.files]
+    if manifest.name in official.FILES:
+        return official.official_files(manifest.name)
+    got = f"the data set {manifest.name!r}"
+    raise DataError(str(path), expected="pinned files of detector images", got=got)
 
 
 def is_manifest(source: sources.Source) -> bool:

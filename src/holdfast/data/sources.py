@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from holdfast.core.errors import DataError, UsageError
+from holdfast.core.errors import UsageError
 from holdfast.core.registry import Registry
 from holdfast.data.cifar import cifar10, cifar100
 from holdfast.data.conversion.layout import is_converted
 from holdfast.data.converted import ConvertedTable
 from holdfast.data.digits import digits
+from holdfast.data.files import found_files
 from holdfast.data.folder import ImageFolder, is_image_folder
 from holdfast.data.hdf5 import SUFFIXES, ShowerTable
 from holdfast.data.mnist import mnist
+from holdfast.data.official import official_files
 from holdfast.data.table import Table
 
 Source = str | Path | Sequence[str | Path]
@@ -21,7 +23,18 @@ Source = str | Path | Sequence[str | Path]
 data_sets: Registry[Callable[[], Table]] = Registry("data set", "data_sets")
 """Data sets by name; a plugin registers a function without arguments that returns a Table."""
 
-for _name, _make in (("digits", digits), ("mnist", mnist), ("cifar10", cifar10), ("cifar100", cifar100)):
+
+def _egamma() -> Table:
+    return ShowerTable(official_files("ml4sci-egamma"))
+
+
+for _name, _make in (
+    ("digits", digits),
+    ("mnist", mnist),
+    ("cifar10", cifar10),
+    ("cifar100", cifar100),
+    ("ml4sci-egamma", _egamma),
+):
     data_sets.register(_name)(_make)
 
 
@@ -56,31 +69,5 @@ def named(source: Source) -> str | None:
 
 
 def files(source: Source) -> list[Path]:
-    """The ML4SCI files that ``source`` means, in the order given, those of a folder by name.
-
-    Raises DataError for a path that does not exist and for a folder without such files.
-    """
-    if isinstance(source, str):
-        source = [part for part in source.split(",") if part]
-    paths = [Path(part).expanduser() for part in ([source] if isinstance(source, Path) else source)]
-    if not paths:
-        raise UsageError("data source", expected="a data set's name or files", got="nothing")
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES)
-            if not inside:
-                raise DataError(
-                    str(path), expected=f"files ending in {' or '.join(SUFFIXES)}", got="none in this folder"
-                )
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataError(
-                str(path), expected="a file or a folder", got="no such path", remedy="check the path"
-            )
-    double = {path for path in found if found.count(path) > 1}
-    if double:
-        raise UsageError("data source", expected="each file once", got=f"{sorted(map(str, double))} twice")
-    return found
+    """The ML4SCI files that ``source`` means: see ``found_files``."""
+    return found_files(source, SUFFIXES)

@@ -92,7 +92,15 @@ def _static(workshop: Workshop) -> Built:
 
     target = workshop.folder / "onnx-static.onnx"
     with _quietly():
-        quantize_static(_prepared(workshop), target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
+        # The products alone: 8 bits of raw energies, before the model compresses them, would lose the small.
+        quantize_static(
+            _prepared(workshop),
+            target,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=["Conv", "ConvTranspose", "Gemm", "MatMul"],
+        )
     make_portable(target)
     return _session(target)
 

@@ -101,12 +101,17 @@ def _standardise(step: Any) -> str:
     return f"standardise({_floats(step.mean)}, {_floats(step.std)})"
 
 
+def _normalise(step: Any) -> str:
+    what = "Image" if step.over == "image" else "Channels"
+    return f"normalise{what}By{'Largest' if step.by == 'max' else 'Root'}()"
+
+
 _CALLS: dict[type[Step], Callable[[Any], str]] = {
     Channels: lambda step: f"selectChannels({{{', '.join(map(str, step.keep))}}})",
     Compress: lambda step: f"compress{'Log' if step.how == 'log1p' else 'Sqrt'}({_float(step.scale)})",
     Crop: _crop,
     FoldCells: lambda step: f"foldCells({step.k})",
-    Normalise: lambda step: f"normalise{step.over.capitalize()}{'s' if step.over == 'channel' else ''}()",
+    Normalise: _normalise,
     Scale: lambda step: f"scale({_floats(step.factors)})",
     Standardise: _standardise,
     SumChannels: lambda step: "sumChannels()",

@@ -27,15 +27,16 @@ def run(
     workers: int | None,
     seed: int,
 ) -> None:
-    """Write ``out``/{train,val,test}.h5 and what was counted; a killed run goes on where it was."""
+    """Write ``out/data``/{train,val,test}.h5 and what was counted; a killed run goes on where it was."""
     from holdfast.core.errors import UsageError
     from holdfast.data.conversion import convert
+    from holdfast.data.manifest import image_files
 
     if len(shares) != 2:
         raise UsageError("shares", expected="two numbers, for train and val", got=shares)
     converted = convert(
-        files,
-        out,
+        image_files(files),
+        out / "data",
         transform=transform,
         classes=_listed(classes),
         label=label,

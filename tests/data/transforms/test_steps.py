@@ -50,6 +50,7 @@ def test_ties_go_to_the_first_cell():
         ({"name": "compress", "how": "sqrt"}, lambda x: np.sign(x) * np.sqrt(abs(x))),
         ({"name": "compress", "scale": 0.5}, lambda x: np.sign(x) * np.log(1 + abs(x) / 0.5)),
         ({"name": "normalise"}, lambda x: x / abs(x).max()),
+        ({"name": "normalise", "by": "l2"}, lambda x: x / np.sqrt((x**2).sum())),
         ({"name": "normalise", "over": "channel"}, lambda x: np.stack([c / abs(c).max() for c in x])),
         (
             {"name": "standardise", "mean": [1, 2, 3], "std": [2, 2, 4]},

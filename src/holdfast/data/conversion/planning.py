@@ -14,6 +14,7 @@ from holdfast.core.canonical import content_hash
 from holdfast.core.errors import DataError, UsageError
 from holdfast.data.conversion.layout import LAYOUT
 from holdfast.data.conversion.pieces import Piece, Task
+from holdfast.data.files import found_files
 from holdfast.data.readers import FORMATS, OnCorrupt, Reader, open_reader
 from holdfast.data.table import file_hash
 from holdfast.data.transforms import Layout, Pipeline, Step
@@ -59,7 +60,7 @@ def plan(
         raise UsageError("shares", expected="those of train and val, at most 1 together", got=shares)
     if on_corrupt not in ("stop", "skip"):
         raise UsageError("on_corrupt", expected="stop or skip", got=repr(on_corrupt))
-    paths = found_files(files)
+    paths = sorted(found_files(files, FORMATS), key=lambda path: (path.name, str(path)))
     readers = [open_reader(path, image=image, channels=channels, units=units) for path in paths]
     first = readers[0]
     for reader in readers:
@@ -121,27 +122,6 @@ def plan(
         settings=settings,
         key=content_hash([*asked, list(outgoing.shape)]),
     )
-
-
-def found_files(files: Sequence[Path | str] | Path | str) -> list[Path]:
-    """The files given and those in folders given, sorted by name. Raises UsageError, DataError."""
-    given = [files] if isinstance(files, str | Path) else list(files)
-    found: list[Path] = []
-    for path in (Path(item).expanduser() for item in given):
-        if path.is_dir():
-            inside = [item for item in sorted(path.iterdir()) if item.suffix.lower() in FORMATS]
-            if not inside:
-                expected = f"files ending in {', '.join(FORMATS)}"
-                raise DataError(str(path), expected=expected, got="none in this folder")
-            found += inside
-        else:
-            found.append(path)
-    if not found:
-        raise UsageError("files", expected="at least one", got="none")
-    twice = sorted({str(path) for path in found if found.count(path) > 1})
-    if twice:
-        raise UsageError("files", expected="each once", got=f"{', '.join(twice)} twice")
-    return sorted(found, key=lambda path: (path.name, str(path)))
 
 
 def _source(reader: Reader, digest: str) -> dict[str, Any]:

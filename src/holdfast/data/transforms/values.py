@@ -13,6 +13,7 @@ from holdfast.data.transforms.step import Images, Step
 
 How = Literal["log1p", "sqrt"]
 Over = Literal["image", "channel"]
+By = Literal["max", "l2"]
 
 
 @dataclass(frozen=True)
@@ -130,21 +131,31 @@ class Standardise(Step):
 
 @dataclass(frozen=True)
 class Normalise(Step):
-    """Each image, or each of its channels, divided by its largest absolute value; empty ones stay 0."""
+    """Each image, or each of its channels, divided by one number of its own; empty ones stay 0.
+
+    That is the largest absolute value (``max``), or the root of the sum of squares (``l2``).
+    """
 
     name: ClassVar[str] = "normalise"
     over: Over = "image"
+    by: By = "max"
 
     def __post_init__(self) -> None:
         if self.over not in get_args(Over):
             raise self._refuse(f"over one of {', '.join(get_args(Over))}", self.over)
+        if self.by not in get_args(By):
+            raise self._refuse(f"by one of {', '.join(get_args(By))}", self.by)
 
     def apply(self, images: Images) -> Images:
-        """x / max \\|x\\|."""
+        """x / max \\|x\\|, or x / √Σx²."""
         axes = (1, 2, 3) if self.over == "image" else (2, 3)
-        largest = np.abs(images).max(axis=axes, keepdims=True)
-        largest[largest == 0] = 1
-        normalised: Images = images / largest
+        if self.by == "max":
+            sizes = np.abs(images).max(axis=axes, keepdims=True)
+        else:
+            squares = np.square(images, dtype=np.float64).sum(axis=axes, keepdims=True)
+            sizes = np.sqrt(squares).astype(np.float32)
+        sizes[sizes == 0] = 1
+        normalised: Images = images / sizes
         return normalised
 
     def outgoing(self, layout: Layout) -> Layout:
