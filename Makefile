@@ -13,7 +13,7 @@ demo: .venv/ready
 	@echo "report: holdfast-out/report.html"
 
 test: .venv/ready lint
-	$(BIN)/pytest -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 test-all: .venv/ready lint
 	$(BIN)/pytest

@@ -33,7 +33,7 @@ def open(  # noqa: A001  # reads as holdfast.data.open
     several files or folders in the ML4SCI HDF5 layout (a list, or comma-separated), a folder laid out as
     ImageNet is (train/CLASS/*.JPEG and val/CLASS/*.JPEG, images of ``image_size``, by default 224), a folder
     that ``holdfast convert`` wrote (with the splits it made), or a folder with a manifest. ``seed`` decides
-    the splits of sets without official ones, and the shuffled order; a manifest's own seed decides its splits.
+    the splits of sets without official ones, and the shuffled order; a manifest's own decides its splits.
     ``limit`` takes at most that many events of the split, spread over files and classes. A decoded split that
     fits in ``cache_bytes`` (1 GiB) is kept. Raises UnknownNameError, UsageError, DataError.
     """
