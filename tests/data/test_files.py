@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from holdfast.core.errors import DataError, UsageError
@@ -48,11 +49,14 @@ def test_a_folder_without_such_files(folder):
 def test_a_manifest_of_raw_files_pins_them(folder, tmp_path):
     pinned = tmp_path / "pinned"
     pinned.mkdir()
-    manifest.write_raw_manifest(pinned, f"{folder / 'b.h5'},{folder / 'deep'}")
-    files = [folder / "b.h5", folder / "deep" / "c.npz"]
+    files = [folder / "deep" / "a.npz", folder / "deep" / "c.npz"]
+    for path in files:
+        np.savez(path, X=np.ones((3, 1, 8, 8)), y=np.zeros(3))
+    manifest.write_raw_manifest(pinned, str(folder / "deep"))
     assert manifest.image_files([pinned]) == files
     assert manifest.image_files(pinned) == files
-    (folder / "b.h5").write_bytes(b"other")
+    assert manifest.data_name(pinned) == "files"
+    files[1].write_bytes(b"other")
     with pytest.raises(DataError, match="changed since"):
         manifest.image_files([pinned])
 
@@ -70,6 +74,7 @@ def test_official_jets_by_name(tmp_path, monkeypatch):
     pinned = tmp_path / "pinned"
     pinned.mkdir()
     manifest.write_raw_manifest(pinned, "quark-gluon")
+    assert manifest.data_name(pinned) == "quark-gluon"
     assert manifest.image_files(pinned) == [inside / name for name in FILES["quark-gluon"]]
     (inside / FILES["quark-gluon"][0]).unlink()
     assert not is_present("quark-gluon")

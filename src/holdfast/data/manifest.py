@@ -13,7 +13,7 @@ from holdfast.core.paths import write_json
 from holdfast.data import official, sources
 from holdfast.data.files import Named, found_files
 from holdfast.data.hdf5 import ShowerTable
-from holdfast.data.readers import FORMATS
+from holdfast.data.readers import FORMATS, open_reader
 from holdfast.data.table import Table, file_hash, files_fingerprint
 
 FILE = "dataset.json"
@@ -70,13 +70,16 @@ def write_manifest(folder: Path, source: sources.Source, *, limit: int | None = 
 def write_raw_manifest(folder: Path, source: sources.Source) -> Path:
     """Write ``folder/dataset.json`` for files that are yet to be converted, and return its path.
 
-    ``source`` is ``quark-gluon``, the official jets, or files and folders of any format that is read. The
-    files are hashed, not opened. Raises DataError, StorageError.
+    ``source`` is ``quark-gluon``, the official jets, or files and folders of any format that is read. Of the
+    files only form and metadata are read. Raises DataError, StorageError.
     """
     if source in official.FILES:
         name, paths = str(source), official.official_files(str(source))
     else:
-        name, paths = "files", found_files(source, FORMATS)
+        paths = found_files(source, FORMATS)
+        readers = [open_reader(path) for path in paths]
+        simulated = any(reader.simulated for reader in readers)
+        name = "simulated files" if simulated else "files"
     files = [_pin(path, folder) for path in paths]
     fingerprint = files_fingerprint(paths)
     target = folder / FILE
@@ -106,6 +109,17 @@ def _pinned_files(path: Path) -> list[Path]:
         return official.official_files(manifest.name)
     got = f"the data set {manifest.name!r}"
     raise DataError(str(path), expected="pinned files of detector images", got=got)
+
+
+def data_name(folder: Path) -> str:
+    """The name of the data that a manifest pins: that of the table, or of raw files. Raises DataError."""
+    path = _file(Path(folder).expanduser())
+    if path is None:
+        raise DataError(str(folder), expected=f"a folder with {FILE}", got="none")
+    manifest = _parse(path)
+    return (
+        sources.data_sets.get(manifest.name)().name if manifest.name in sources.data_sets else manifest.name
+    )
 
 
 def is_manifest(source: sources.Source) -> bool:

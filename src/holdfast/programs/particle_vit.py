@@ -31,6 +31,7 @@ def run(
     ``records`` are of the programs bench, curves and calibrate on e/γ images, ``jet_records`` of bench on
     jets, ``data`` and ``jet_data`` the folders that pin these down.
     """
+    from holdfast.data.manifest import data_name
     from holdfast.hub.render import render
     from holdfast.programs import particle_vit_sections as sections
     from holdfast.programs import report_sections
@@ -63,7 +64,7 @@ def run(
         count=len(everything),
     )
     write_text(out / "report.html", html)
-    names = {"egamma": _data_name(data), "jets": _data_name(jet_data)}
+    names = {"egamma": data_name(data), "jets": data_name(jet_data)}
     write_records(out / "records.jsonl", claimed(egamma, jets, names))
 
 
@@ -73,8 +74,3 @@ def _all(paths: list[Path]) -> list[Record]:
 
 def _under(title: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**section, "title": f"{title}: {section['title'].lower()}"} for section in found]
-
-
-def _data_name(folder: Path) -> str:
-    name: str = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["name"]
-    return name
