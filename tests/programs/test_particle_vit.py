@@ -1,4 +1,4 @@
-"""The rerun of the particle proposal: its claims from made-up records, its page, and (slow) all of it small."""
+"""The rerun of the particle proposal: claims from made-up records, the page, and (slow) all of it small."""
 
 from __future__ import annotations
 
