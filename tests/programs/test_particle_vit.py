@@ -65,6 +65,7 @@ def test_every_claim_finds_its_record():
     assert found["task-1.objective"].agrees is False
     assert found["task-1.parameters"].reproduced
     assert found["task-2.parameters"].reproduced
+    assert found["figure-16.cnn"].status == "reproduced at source scale"
     # The difference is told from the transformer's side, whichever came first.
     ahead = found["figure-16.vit-ahead"]
     assert (ahead.measured, ahead.agrees) == (0.04, True)
@@ -109,7 +110,7 @@ def test_the_page(tmp_path):
         "epoch,train_loss,val_loss,val_auc\n1,0.7,0.69,0.6\n2,0.6,0.61,0.7\n"
     )
     (trained / "curves" / "roc.csv").write_text(
-        "false_positive_rate,true_positive_rate,threshold\n0,0,1\n0.4,0.8,0.5\n1,1,0\n"
+        "false_positive_rate,true_positive_rate,threshold\n0,0,\n0.4,0.8,0.5\n1,1,0\n"
     )
     choice = {
         "chosen": "float32",

@@ -58,12 +58,14 @@ def claimed(egamma: Sequence[Record], jets: Sequence[Record], names: Mapping[str
             for split, record in measured.items()
             if record is not None
         ]
-    return found + _noise(egamma, names["egamma"])
+        if task.table == "3":
+            about: dict[str, Label] = {"figure": "16", "data": name, "images": images}
+            found += _noise(egamma, about)
+    return found
 
 
-def _noise(records: Sequence[Record], data: str) -> list[Record]:
+def _noise(records: Sequence[Record], about: dict[str, Label]) -> list[Record]:
     """Figure 16: both models under the proposal's noise, and how far the transformer is ahead."""
-    about: dict[str, Label] = {"figure": "16", "data": data}
     found = [
         _labelled(record, {**about, "model": model})
         for model in ("vit", "proposal-cnn")

@@ -43,7 +43,8 @@ def curves(title: str, folders: Sequence[Path]) -> Section | None:
     for folder in folders:
         lines = _read(folder / "roc.csv")
         name = _name(folder)
-        roc += [{**{key: float(value) for key, value in line.items()}, "series": name} for line in lines]
+        rates = ("false_positive_rate", "true_positive_rate")
+        roc += [{**{rate: float(line[rate]) for rate in rates}, "series": name} for line in lines]
         for line in _read(folder / "history.csv"):
             for key in ("train_loss", "val_loss", "val_auc"):
                 if line.get(key):
