@@ -56,6 +56,9 @@ def _fill(model: nn.Module, packed: Packed) -> None:
     for layer in packed.layers:
         found[layer.name].register_parameter("bias", None)
         narrow_layer(found[layer.name], *layer.mask.shape[:2])
+        weight = found[layer.name].weight
+        if weight.is_meta:  # what traces the shapes reads them there
+            found[layer.name].weight = nn.Parameter(weight.new_empty(layer.mask.shape), requires_grad=False)
     if any(layer.rows is not None for layer in packed.layers):
         narrow_norms(model, packed.stats)
     own = stats_of(model)
