@@ -136,8 +136,8 @@ SECTIONS = (
     ),
     (
         "Speed of training",
-        "Images a second of `holdfast train` over those of a plain PyTorch loop on the same images in memory, "
-        "step pairs A B A B in one process; judging and checkpoints at an epoch's end stand beside.",
+        "Images a second of `holdfast train` over those of a plain PyTorch loop on the same images in "
+        "memory, step pairs A B A B in one process; judging and checkpoints at an epoch's end stand beside.",
         "python -m benchmarks.train_speed --data SIMULATED",
         "train_speed.jsonl",
         lambda r: True,
