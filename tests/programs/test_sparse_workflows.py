@@ -44,3 +44,6 @@ def test_small_dense_networks_take_no_more_bytes_than_the_packed_ones(make_runne
         if r.metric == "robust_accuracy" and r.labels["attack"] == "autoattack"
     }
     assert set(attacked) == {"sparse99", "sparse90", "dense", "dense-as-sparse99", "dense-as-sparse90"}
+    whole = {r.labels["model"]: r.n for r in records if r.metric == "accuracy"}
+    assert set(whole) == set(attacked)
+    assert set(whole.values()) == {attacked["sparse99"]}  # all test images, as all_images attacks them
