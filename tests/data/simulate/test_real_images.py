@@ -18,7 +18,7 @@ TOLERANCE = {
     "share_3x3": 0.025,
     "share_5x5": 0.015,
     "crystals_read": 5.0,
-    "phi_width_crystals": 0.2,
+    "phi_width_crystals": 0.15,
 }
 
 
