@@ -76,7 +76,7 @@ CONVOLUTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=80)
 @given(
     options=CONVOLUTIONS,
     groups=st.sampled_from([1, 2, 3]),

@@ -177,7 +177,7 @@ def test_from_twice_the_threshold_on_all_are_corrected(
     check(case, pattern, value, recompute)
 
 
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=100)
 @given(value=st.sampled_from(ANY), **FAULTS)
 def test_no_fault_makes_an_output_worse_than_it_may(
     case: Case, pattern: str, value: str, recompute: bool

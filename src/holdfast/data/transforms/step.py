@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ Images = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(ABC):
     """One transform of images (n, C, H, W) float32, none of which depends on the others.
 
     All arithmetic is float32, so that C++ can repeat it.
@@ -23,9 +24,9 @@ class Step:
 
     name: ClassVar[str]
 
+    @abstractmethod
     def apply(self, images: Images) -> Images:
         """The transformed images; the given ones stay as they are."""
-        raise NotImplementedError
 
     def outgoing(self, layout: Layout) -> Layout:
         """What ``layout`` becomes. Raises UsageError if the step does not fit it."""
