@@ -203,23 +203,30 @@ def test_no_fault_makes_an_output_worse_many_times(
     check(case, pattern, value, recompute)
 
 
+@pytest.mark.parametrize("line", ["row", "column"])
 @pytest.mark.parametrize("size", [0.3, 0.5, 0.9])
 @pytest.mark.parametrize("recompute", [False, True])
-def test_a_row_of_small_errors_is_not_gathered_in_one_block(size: float, recompute: bool) -> None:
-    """One channel shows its error, the hundred others of the row hide theirs from Co1, but not from Co2.
+def test_a_line_of_small_errors_is_not_gathered_in_one_block(line: str, size: float, recompute: bool) -> None:
+    """One block shows its error, the hundred others of its line hide theirs from all but the line's own sum.
 
-    FC once took this for one column: Co2 then put the sum of all of them into the block that showed.
+    FC once took such a row for one column, and such a column for one row: it then put the sum of all errors
+    into the block that showed.
     """
     torch.manual_seed(0)
-    layer, x = nn.Conv2d(4, 101, 3, bias=False).eval(), torch.randn(3, 4, 8, 8)
+    n, m = (3, 101) if line == "row" else (101, 3)
+    layer, x = nn.Conv2d(4, m, 3, bias=False).eval(), torch.randn(n, 4, 8, 8)
     with torch.no_grad():
         clean = layer(x)
     protected = guarded(layer, recompute)
     tau = taus(protected, x, clean)
 
     def damage(out: Tensor) -> None:
-        out[1, :, 3, 3] += (size * tau.t1[:, 0]).float()
-        out[1, 33, 3, 3] += 6 * float(tau.t1.max())
+        if line == "row":
+            out[1, :, 3, 3] += (size * tau.t1[:, 0]).float()
+            out[1, 33, 3, 3] += 6 * float(tau.t1.max())
+        else:
+            out[:, 1, 3, 3] += (size * tau.t2[:, 0]).float()
+            out[33, 1, 3, 3] += 6 * float(tau.t2.max())
 
     strike_once(inner(protected), damage)
     out = run(protected, x)

@@ -94,11 +94,11 @@ def full(
 ) -> Finding:
     """FC: Co1 and Co2 correct a row or a column, with Co5, Co6 and Co7 even where one of them is damaged.
 
-    Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result, or Co5 where Co2
-    comes from the same damaged D; else, where one column does, Co2 corrects it, if Co5 agrees (and Co1, where
-    only one row is off). Co1 alone is off (Co2 is
-    damaged, or comes from the same damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off
-    (Co1 is damaged, or comes from the same damaged W): Co5 and Co6 locate the column, Co2 corrects it.
+    Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result, or, where several
+    columns are off, Co5 does (Co2 comes from the same damaged D); else, where one column does, Co2 corrects
+    it, if Co5 agrees, and Co1 where only one row is off. Co1 alone is off (Co2 is damaged, or comes from the
+    same damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off (Co1 is damaged, or comes
+    from the same damaged W): Co5 and Co6 locate the column, Co2 corrects it.
 
     DAMAGED is what no error of the output can make: Co1 and Co2 are right, Co5 is not (Co5 hit); a single one
     of Co1 or of Co2 is off and nothing else (that one hit); Co1 alone and Co5 are off, Co7 is not (Cd1 hit);
@@ -124,13 +124,14 @@ def full(
     in_row = _at_row(row.where(~one_row, wrong2.int().argmax(0)), n)[:, None] & wrong1[None]
     by_row = torch.where(in_row, co1 - _others(blocks, in_row, (0,)), blocks)
     fits = ~off(co5 - by_row.sum((0, 1)), 2 * tau.t5)
-    one_row &= fits | ~off(co2 - by_row.sum(1), tau.t2 + tau.t5).any(0)
+    # A single block may be the one error that shows of a whole line, the others too small for their checksum:
+    # it is the sum of that line if it is corrected by the other. So the checksums of its line have to agree.
+    one_row &= (fits & (columns > 1)) | ~off(co2 - by_row.sum(1), tau.t2 + tau.t5).any(0)
     row_by_coc &= fits
     in_column = _at_row(column.where(~one_column, wrong1.int().argmax(0)), m)[None] & wrong2[:, None]
     by_column = torch.where(in_column, (co2 - _others(blocks, in_column, (1,)))[:, None], blocks)
     fits = ~off(co5 - by_column.sum((0, 1)), 2 * tau.t5)
     one_column, column_by_coc = one_column & ~one_row & fits, column_by_coc & fits
-    # A single row may be off by errors in its other channels, each too small for Co1: no column then.
     one_column &= (rows > 1) | ~off(co1 - by_column.sum(0), tau.t1 + tau.t5).any(0)
 
     in_row &= one_row | row_by_coc
