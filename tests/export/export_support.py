@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from holdfast import models
 from holdfast.export import Exported, export_c
+from holdfast.export.candidates import Built
 from holdfast.subnet.assembly import stats_of
 from holdfast.subnet.layers import prunable
 from holdfast.subnet.packed import Packed, PackedLayer, as_stored
@@ -89,3 +92,24 @@ def run(*command: str | Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def hang(note: Path | None) -> int:
+    """Answer the own process id; with ``note`` start a child, write its id there, and never return."""
+    if note is None:
+        return os.getpid()
+    child = subprocess.Popen(["sleep", "600"])
+    note.write_text(str(child.pid))
+    while True:
+        time.sleep(1)
+
+
+def end(code: object) -> None:
+    """End the process without a word."""
+    os._exit(3)
+
+
+def never(workshop: object) -> Built:
+    """Build nothing, ever."""
+    while True:
+        time.sleep(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from export_support import never
 
 from holdfast import models
 from holdfast.core.errors import UnknownNameError, UsageError
@@ -132,10 +133,29 @@ def test_a_form_whose_logits_are_not_finite_fails(digits, tmp_path, monkeypatch)
     assert found[1].failure.startswith("DataError: quantised model: expected finite logits")
 
 
+def test_a_form_that_takes_too_long_fails_and_the_others_are_measured(digits, tmp_path, monkeypatch):
+    model, calibration, test = digits
+    made = {
+        "never": candidates.Candidate("never", "onnxruntime", never),
+        "onnx-float16": candidates.CANDIDATES["onnx-float16"],
+    }
+    monkeypatch.setattr(candidates, "CANDIDATES", made)
+    settings = {"calibration": calibration, "test": test, "pairs": 5}
+    slow = quantize(model, tmp_path, names=["never"], limit_s=0.1, **settings)
+    assert slow[1] == Measured("never", "onnxruntime", failure="TimeoutError: it took longer than 0.1 s")
+    here = quantize(model, tmp_path, names=["onnx-float16"], **settings)
+    there = quantize(model, tmp_path, names=["onnx-float16"], limit_s=300, **settings)
+    assert (there[1].failure, there[1].loss, there[1].interval) == (None, here[1].loss, here[1].interval)
+
+
 def test_bad_input(digits, tmp_path):
     model, calibration, test = digits
     with pytest.raises(UnknownNameError, match="onnx-statik"):
         quantize(model, tmp_path, calibration=calibration, test=test, names=["onnx-statik"])
+    with pytest.raises(UsageError, match="limit_s: expected a positive"):
+        quantize(model, tmp_path, calibration=calibration, test=test, limit_s=0.0)
+    with pytest.raises(UsageError, match="images to test with"):
+        quantize(model, tmp_path, calibration=calibration, test=[])
     with pytest.raises(UsageError, match="images to calibrate"):
         quantize(model, tmp_path, calibration=[], test=test)
 

@@ -54,6 +54,7 @@ def test_quantize_keeps_one_file_and_says_why(digits, tmp_path, monkeypatch):
     made["broken"] = candidates.Candidate("broken", "onnxruntime", broken)
     monkeypatch.setattr(candidates, "CANDIDATES", made)
     settings = {"data": "digits", "candidates": None, "batch": 2, "pairs": 5, "calibration": 64, "limit": 100}
+    settings["limit_s"] = None  # a form made up here does not reach another process
     quantize.run(tmp_path, model=digits, aim="size", gate=1.0, seed=0, **settings)
     choice = json.loads((tmp_path / "choice.json").read_text())
     assert choice["chosen"] in ("onnx-dynamic", "onnx-static")

@@ -196,7 +196,8 @@ def _torch(model: Callable[[Tensor], Tensor]) -> Run:
 
 def _compiled(model: nn.Module, images: Array) -> Run:
     # Compiled once for all batches but one of a single image, which the compiler takes by itself.
-    compiled = torch.compile(model, dynamic=True)
+    with _quietly():
+        compiled = torch.compile(model, dynamic=True)
 
     def run(images: Array) -> Array:
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,38 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from holdfast.bench.metrics import Evaluation
-from holdfast.core.errors import DataError, UsageError
-from holdfast.core.result import Interval
-from holdfast.core.stats import auc_difference, mean_difference
-from holdfast.core.timing import PairedTiming, time_ms, time_pairs
+from holdfast.core.errors import UsageError
 from holdfast.export import candidates as ways
-from holdfast.export.onnx import Array, to_onnx
+from holdfast.export.apart import Apart
+from holdfast.export.measuring import Judge, Measured, failed
+from holdfast.export.onnx import Array
 
 Aim = Literal["speed", "size"]
-FLOAT32 = "float32"
 GATE = 0.002
 """Largest loss of ROC-AUC (of accuracy for more than two classes) that is accepted."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One form of the model: its loss of quality, its file and its time; or why it has none.
-
-    ``loss`` and its paired 95 % ``interval`` are of ROC-AUC or accuracy against float32; ``ms`` is the median
-    time of a batch, ``ratio`` the median paired ratio to float32 in the same ``runtime`` (which has none).
-    """
-
-    name: str
-    runtime: str
-    path: Path | None = None
-    bytes: int | None = None
-    loss: float | None = None
-    interval: Interval | None = None
-    ms: float | None = None
-    ratio: float | None = None
-    ratio_interval: Interval | None = None
-    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,48 +40,31 @@ def quantize(
     names: Sequence[str] | None = None,
     batch: int = 1,
     pairs: int = 30,
+    limit_s: float | None = None,
     meta: dict[str, Any] | None = None,
 ) -> list[Measured]:
     """Build and measure float32 and each candidate in ``folder``; the first is float32 in ONNX Runtime.
 
-    ``calibration`` are batches (n, C, H, W) of training images, ``test`` batches of images and labels. Time
-    is that of ``batch`` images, float32 and candidate in turn (A B A B). What does not build, or whose
-    logits are not finite, is a Measured with its ``failure``. Raises UsageError without images,
-    UnknownNameError for names that are no candidates.
+    ``calibration`` are batches (n, C, H, W) of training images, ``test`` batches of images and labels, which
+    are kept in a file in ``folder``. Time is that of ``batch`` images, float32 and candidate in turn
+    (A B A B). What does not build, or whose logits are not finite, is a Measured with its ``failure``. With
+    ``limit_s`` candidates are built and measured in a process of their own, where one that takes longer than
+    so many seconds is ended, and has failed. Raises UsageError without images or for a limit that is not
+    positive, UnknownNameError for names that are no candidates.
     """
     chosen = ways.find(names)
-    shown = list(test)
-    if not shown or not calibration:
-        raise UsageError("quantize", expected="images to calibrate and to test with", got="none")
-    path = folder / f"{FLOAT32}.onnx"
-    to_onnx(model, path, meta=meta)
-    workshop = ways.Workshop(model.eval(), path, calibration, folder)
-    sample = np.resize(shown[0][0], (batch, *shown[0][0].shape[1:]))
-    base = ways.float32("onnxruntime", workshop)
-    reference = _evaluate(base, shown)
-    times = time_ms(lambda: base(sample), pairs)
-    found = [
-        Measured(
-            FLOAT32,
-            "onnxruntime",
-            path,
-            bytes=path.stat().st_size,
-            loss=0.0,
-            ms=float(np.median(times)),
-        )
-    ]
-    runs: dict[str, ways.Run] = {"onnxruntime": base}
-    for candidate in chosen:
-        try:
-            if candidate.runtime not in runs:
-                runs[candidate.runtime] = ways.float32(candidate.runtime, workshop)
-            built = candidate.build(workshop)
-            evaluation = _evaluate(built.run, shown)
-            timing = time_pairs(_call(runs[candidate.runtime], sample), _call(built.run, sample), pairs)
-            result = _measured(candidate.name, candidate.runtime, built.path, evaluation, reference, timing)
-        except Exception as error:  # whatever a quantiser stumbles over is its result
-            result = Measured(candidate.name, candidate.runtime, failure=_reason(error))
-        found.append(result)
+    if limit_s is not None and not limit_s > 0:
+        raise UsageError("limit_s", expected="a positive number of seconds", got=limit_s)
+    judge = Judge.prepare(model, folder, calibration, test, batch=batch, pairs=pairs, meta=meta)
+    if limit_s is None:
+        return [judge.float32(), *map(judge, chosen)]
+    found = [judge.float32()]
+    with Apart(judge) as measure:
+        for candidate in chosen:
+            try:
+                found.append(measure(candidate, limit_s))
+            except Exception as error:  # a time limit, a crash
+                found.append(failed(candidate, error))
     return found
 
 
@@ -173,45 +133,3 @@ def _time(each: Measured) -> str:
     assert each.ratio_interval is not None
     low, high = each.ratio_interval.low, each.ratio_interval.high
     return f"{each.ratio:.2f} [{low:.2f}, {high:.2f}] times the time of float32 in {each.runtime}"
-
-
-def _measured(
-    name: str, runtime: str, path: Path, found: Evaluation, reference: Evaluation, timing: PairedTiming
-) -> Measured:
-    if found.has_auc:
-        loss, interval = auc_difference(found.labels, reference.scores, found.scores)
-    else:
-        loss, interval = mean_difference(_correct(reference), _correct(found))
-    return Measured(
-        name=name,
-        runtime=runtime,
-        path=path,
-        bytes=path.stat().st_size,
-        loss=loss,
-        interval=interval,
-        ms=float(np.median(timing.b_ms)),
-        ratio=timing.ratio,
-        ratio_interval=timing.interval(),
-    )
-
-
-def _evaluate(run: ways.Run, batches: Sequence[tuple[Array, NDArray[np.int64]]]) -> Evaluation:
-    logits = np.concatenate([run(images) for images, _ in batches])
-    if not np.isfinite(logits).all():
-        raise DataError(
-            "quantised model", expected="finite logits", got=f"{np.sum(~np.isfinite(logits))} others"
-        )
-    return Evaluation(logits, np.concatenate([labels for _, labels in batches]))
-
-
-def _correct(found: Evaluation) -> NDArray[np.float64]:
-    return np.asarray(found.logits.argmax(1) == found.labels, dtype=np.float64)
-
-
-def _call(run: ways.Run, sample: Array) -> Callable[[], Array]:
-    return lambda: run(sample)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -24,12 +24,14 @@ def run(
     pairs: int,
     calibration: int,
     limit: int | None,
+    limit_s: float | None,
     seed: int,
 ) -> None:
     """Write the chosen file to ``out/chosen``, all measurements, and ``out/choice.json`` with the reason.
 
     Calibrated on ``calibration`` training images, judged on the test split (of at most ``limit`` events),
-    timed on one thread. For two classes the loss is of ROC-AUC, else of accuracy.
+    timed on one thread. A form that takes longer than ``limit_s`` seconds to build and measure has failed.
+    For two classes the loss is of ROC-AUC, else of accuracy.
     """
     import torch
 
@@ -52,6 +54,7 @@ def run(
             names=candidates.split(",") if candidates else None,
             batch=batch,
             pairs=pairs,
+            limit_s=limit_s,
             meta=trained_on(model) or test.info.for_model_file(),
         )
     finally:
