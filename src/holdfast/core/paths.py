@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,25 @@ def home() -> Path:
 def data_roots() -> list[Path]:
     """Folders in which data sets are looked up: ``$HOLDFAST_DATA`` (``:``-separated), in order."""
     return [Path(part).expanduser() for part in os.environ.get("HOLDFAST_DATA", "").split(os.pathsep) if part]
+
+
+def installed_data() -> list[Path]:
+    """Folders of installed data packages, by name: ``home()/data/<name>``."""
+    folder = home() / "data"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def find_data(names: Iterable[str], *, installed: bool = True) -> Path | None:
+    """The first of ``names`` (relative paths) that exists below a data root, else in an installed package.
+
+    The one rule by which data sets and packages find official files; roots go before names.
+    """
+    names = list(names)
+    for root in [*data_roots(), *(installed_data() if installed else ())]:
+        for name in names:
+            if (root / name).exists():
+                return root / name
+    return None
 
 
 @contextmanager
