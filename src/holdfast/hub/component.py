@@ -15,7 +15,7 @@ from holdfast.core.canonical import hash_tree
 from holdfast.core.errors import ComponentError, UsageError
 from holdfast.core.result import ComponentRef
 from holdfast.hub.inputs import Input
-from holdfast.hub.kinds import AnyComponent, Base, Experiment, Paper, Program, Workflow
+from holdfast.hub.kinds import AnyComponent, Base
 
 FILE: Final = "component.json"
 ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyComponent)
@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", bound=Base)
 class Component:
     """A component as found: its description, its folder, and the repository (name and root) it lies in."""
 
-    meta: Program | Workflow | Paper | Experiment
+    meta: Base
     folder: Path
     repository: str
     root: Path
