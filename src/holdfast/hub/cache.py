@@ -103,7 +103,7 @@ class Cache:
         with storage_errors(target):
             for output in _kept(meta):
                 output["hash"] = self.hashes.path(work / OUTPUTS / output["path"])
-            _seal(work / OUTPUTS)
+            seal(work / OUTPUTS)
             write_json(work / META, {**meta, "key": key})
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
@@ -158,7 +158,7 @@ def _kept(meta: dict[str, Any]) -> list[dict[str, str]]:
     return [*meta["outputs"].values(), *meta["records"]]
 
 
-def _seal(folder: Path) -> None:
+def seal(folder: Path) -> None:
     """Write all files below ``folder`` through to the disk and make them read-only."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
