@@ -14,13 +14,18 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Source(Model):
-    """A file to fetch: its address and mirrors, its hash and size, and where it goes (``to``)."""
+    """A file to fetch: its address and mirrors, its hash and size, and where it goes (``to``).
+
+    Without ``sha256`` whoever installs it has to confirm the hash. An archive is unpacked below ``to``, with
+    ``first`` only that many of its files, in order of their names; any other file goes to the path ``to``.
+    """
 
     url: Annotated[str, Field(min_length=1)]
     mirrors: list[str] = Field(default_factory=list)
-    sha256: Sha256
+    sha256: Sha256 | None = None
     bytes: Annotated[int, Field(ge=0)] | None = None
     unpack: bool = False
+    first: Annotated[int, Field(ge=1)] | None = None
     to: str = ""
 
     @field_validator("to")
@@ -30,12 +35,18 @@ class Source(Model):
 
 
 class LocalFile(Model):
-    """A file that lies below ``$HOLDFAST_DATA`` or is given by the user, with its hash where known."""
+    """A file or folder that lies below ``$HOLDFAST_DATA`` or is given by the user, with its hash where known.
 
-    name: str
+    The first of ``names`` that exists is taken; in the package it has the last part of that name.
+    """
+
+    names: Annotated[list[str], Field(min_length=1)]
     sha256: Sha256 | None = None
 
-    _inside = field_validator("name")(relative_path)
+    @field_validator("names")
+    @classmethod
+    def _inside(cls, names: list[str]) -> list[str]:
+        return [relative_path(name) for name in names]
 
 
 class Generate(Model):
@@ -48,7 +59,7 @@ class Generate(Model):
 class Package(Base):
     """An install recipe: exactly one of ``sources``, ``files``, ``generate`` and ``pip``.
 
-    ``provides`` names what others use, as paths in the installed folder.
+    Only ``files`` may stand beside ``sources``: what the user has already need not be fetched. ``provides`` names what others use, as paths in the installed folder.
     """
 
     kind: Literal["package"]
@@ -71,7 +82,7 @@ class Package(Base):
 
     @model_validator(mode="after")
     def _one_way(self) -> Package:
-        ways = (self.sources, self.files, self.generate, self.pip)
+        ways = (self.sources or self.files, self.generate, self.pip)
         if sum(bool(way) for way in ways) != 1:
             raise ValueError("give exactly one of 'sources', 'files', 'generate' and 'pip'")
         return self
