@@ -182,3 +182,30 @@ def bootstrap(
     draws = [statistic(values[rng.integers(0, values.size, values.size)]) for _ in range(resamples)]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(low=float(low), high=float(high), level=level, method="bootstrap")
+
+
+def median_interval(values: NDArray[np.floating], level: float = 0.95) -> Interval:
+    """Interval of the median of ``values`` (n,) from order statistics; it assumes no distribution.
+
+    The shortest symmetric pair of ranks that covers the median with at least ``level`` (binomial; David and
+    Nagaraja, Order Statistics, 7.1). The interval carries the level that it really has: with fewer than six
+    values no pair reaches 0.95, and from the least to the greatest is 1 - 2^(1-n). Raises UsageError for
+    fewer than two values.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    if n < 2:
+        raise UsageError("interval of a median", expected="at least two values", got=n)
+    _z(level)  # checks it
+    # Least and greatest miss the median where all n lie on one side of it; a rank further in adds C(n, k).
+    tail, term, rank = 0.5**n, 0.5**n, 0
+    while n <= 1000 and rank + 1 < n - 1 - rank:
+        term *= (n - rank) / (rank + 1)
+        if 1 - 2 * (tail + term) < level:
+            break
+        tail, rank = tail + term, rank + 1
+    if n > 1000:  # 0.5**n nears zero; the normal approximation is exact to a rank there
+        rank = max(0, int(n / 2 - _z(level) * sqrt(n) / 2) - 1)
+        tail = NormalDist().cdf((rank + 0.5 - n / 2) / (sqrt(n) / 2))
+    low, high = float(ordered[rank]), float(ordered[n - 1 - rank])
+    return Interval(low=low, high=high, level=min(1 - 2 * tail, 1 - 1e-9), method="order statistics")
