@@ -20,9 +20,9 @@ def event_hashes(images: Images) -> NDArray[np.uint64]:
     prefix = hashlib.sha256(str(images.shape[1:]).encode())
     digests = []
     for event in flat:
-        hit = event != 0
+        hit = np.flatnonzero(event != 0)
         digest = prefix.copy()
-        digest.update(np.flatnonzero(hit).astype("<i4").tobytes())
+        digest.update(hit.astype("<i4").tobytes())
         digest.update(event[hit].astype("<f4", copy=False).tobytes())
         digests.append(digest.digest()[:8])
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)

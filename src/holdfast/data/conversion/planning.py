@@ -124,17 +124,6 @@ def plan(
     )
 
 
-def _source(reader: Reader, digest: str) -> dict[str, Any]:
-    size = reader.path.stat().st_size
-    return {
-        "name": reader.path.name,
-        "format": reader.kind,
-        "bytes": size,
-        "rows": reader.rows,
-        "sha256": digest,
-    }
-
-
 def _fits(reader: Reader, first: Reader) -> None:
     if reader.rows == 0:
         raise DataError(str(reader.path), expected="at least one event", got="none")

@@ -21,8 +21,11 @@ CHANNELS = ("tracks", "ECAL", "HCAL")
 UNITS = ("GeV", "GeV", "GeV")
 CLASSES = ("gluon", "quark")
 _REMEDY = "fetch or write the file again, or skip what cannot be read (on_corrupt=skip)"
-_READ_ROWS = 8
-"""Rows decoded at once: their doubles fit in the cache, and are float32 before the next ones come."""
+_READ_VALUES = 1 << 16
+"""Values decoded at once, or one row's: they fit in the cache, and are float32 before the next ones come."""
+
+Rows = tuple[list[NDArray[Any]], dict[str, NDArray[Any]]]
+"""Images (n, C, H, W), in several arrays where chunks or shapes differ, and the columns of all."""
 
 
 class ParquetReader(Reader):
@@ -70,20 +73,19 @@ class ParquetReader(Reader):
     def _blocks(self, rows: int, start: int, stop: int, skip: bool) -> Iterator[Block]:
         buffer = Buffer(rows)
         with _opened(self.path) as file:
-            for first, end, table in self._tables(file, min(rows, _READ_ROWS), start, stop, skip):
-                if table is None:
+            at_once = min(rows, max(1, _READ_VALUES // int(np.prod(self.shape or (_READ_VALUES,)))))
+            for first, end, read in self._read(file, at_once, start, stop, skip):
+                if read is None:
                     yield from buffer.flush()
                     yield self.skipped(first, end - first)
-                    continue
-                columns = {name: table.column(name).to_numpy() for name in self.columns}
-                images = [view for chunk in table.column(self.image).chunks for view in _dense(chunk)]
-                yield from buffer.add(first, images, columns)
+                else:
+                    yield from buffer.add(first, *read)
         yield from buffer.flush()
 
-    def _tables(
+    def _read(
         self, file: pq.ParquetFile, rows: int, start: int, stop: int, skip: bool
-    ) -> Iterator[tuple[int, int, pa.Table | None]]:
-        """(first row, end, table or None if corrupt) in steps of few rows, which stay in the CPU's caches."""
+    ) -> Iterator[tuple[int, int, Rows | None]]:
+        """(first row, end, what is there or None if corrupt) in steps of few rows, which stay in the caches."""
         at = start
         while at < stop:
             group = int(np.searchsorted(self._ends, at, side="right"))
@@ -99,12 +101,12 @@ class ParquetReader(Reader):
 
     def _of_groups(
         self, file: pq.ParquetFile, groups: list[int], at: int, end: int, skip: bool
-    ) -> Iterator[tuple[int, int, pa.Table | None]]:
+    ) -> Iterator[tuple[int, int, Rows | None]]:
         """The rows ``at`` to ``end`` of whole groups; if they cannot be read together, one by one."""
         try:
             table = file.read_row_groups(groups, columns=[self.image, *self.columns], use_threads=False)
             table = table.slice(at - self._start(groups[0]), end - at)
-            _check(table, self.image, end - at)
+            read = self._checked(table, end - at)
         except (pa.ArrowException, OSError, _RaggedError) as error:
             if len(groups) == 1:
                 yield self._corrupt(groups[0], at, end, error, skip)
@@ -113,11 +115,11 @@ class ParquetReader(Reader):
                 low, high = max(at, self._start(group)), min(end, int(self._ends[group]))
                 yield from self._of_groups(file, [group], low, high, skip)
         else:
-            yield at, end, table
+            yield at, end, read
 
     def _of_large_group(
         self, file: pq.ParquetFile, group: int, rows: int, at: int, end: int, skip: bool
-    ) -> Iterator[tuple[int, int, pa.Table | None]]:
+    ) -> Iterator[tuple[int, int, Rows | None]]:
         """The rows ``at`` to ``end`` of one group that holds more than ``rows``."""
         names = [self.image, *self.columns]
         place = self._start(group)
@@ -131,20 +133,26 @@ class ParquetReader(Reader):
                 place += len(batch)
                 if low >= high:
                     continue
-                table = pa.Table.from_batches([batch.slice(low, high - low)])
-                _check(table, self.image, high - low)
+                read = self._checked(pa.Table.from_batches([batch.slice(low, high - low)]), high - low)
             except (pa.ArrowException, OSError, _RaggedError) as error:
                 yield self._corrupt(group, at, end, error, skip)
                 return
-            yield at, place - len(batch) + high, table
+            yield at, place - len(batch) + high, read
             at = place - len(batch) + high
+
+    def _checked(self, table: pa.Table, rows: int) -> Rows:
+        """What is in ``table``. Raises _RaggedError unless there are ``rows`` images without holes."""
+        if len(table) != rows:
+            raise _RaggedError(f"{len(table)} rows instead of {rows}")
+        images = [view for chunk in table.column(self.image).chunks for view in _dense(chunk)]
+        return images, {name: table.column(name).to_numpy() for name in self.columns}
 
     def _start(self, group: int) -> int:
         return int(self._ends[group - 1]) if group else 0
 
     def _corrupt(
         self, group: int, at: int, end: int, error: Exception, skip: bool
-    ) -> tuple[int, int, pa.Table | None]:
+    ) -> tuple[int, int, Rows | None]:
         """Rows to be left out if that was asked for. Raises DataError."""
         if skip:
             return at, end, None
@@ -158,14 +166,6 @@ class ParquetReader(Reader):
 
 class _RaggedError(ValueError):
     """Lists that are no image."""
-
-
-def _check(table: pa.Table, image: str, rows: int) -> None:
-    """Raise _RaggedError unless there are ``rows`` images without holes."""
-    if len(table) != rows:
-        raise _RaggedError(f"{len(table)} rows instead of {rows}")
-    for chunk in table.column(image).chunks:
-        _dense(chunk)
 
 
 def _dense(array: pa.Array) -> list[NDArray[Any]]:

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 FLAVOURS = ("gluon", "quark")
 """By label: y is 0 for gluons and 1 for quarks."""
-EVENTS_AT_ONCE = 25
+EVENTS_AT_ONCE = 50
 WINDOW = 1.9
 """Particles this far from the axis in eta are kept: half an image, what it may be shifted by, and some."""
 
@@ -100,7 +100,8 @@ def generate(flavour: str, count: int, *, seed: int, parameters: JetParameters |
     pythia.rndm.init(1 + seeding.derive(seed, "pythia", flavour) % 900_000_000)  # Pythia's range of seeds
     parts: list[Jets] = []
     while (missing := count - sum(map(len, parts))) > 0:
-        parts.append(_batch(pythia, p, min(EVENTS_AT_ONCE, missing // 2 + 1)))
+        # An event has one jet or two as a rule: few batches, and hardly a jet too many.
+        parts.append(_batch(pythia, p, min(EVENTS_AT_ONCE, 2 * missing // 3 + 1)))
     return Jets.join(parts).first(count)
 
 
@@ -162,42 +163,42 @@ def _generator(flavour: str, p: JetParameters) -> Any:
 def _batch(pythia: Any, p: JetParameters, events: int) -> Jets:
     """The selected jets of so many events, of which each has one or two, if any."""
     ak, fastjet, _ = require_physics()
-    record = pythia.nextBatch(events).prt
-    hard = record[abs(record.status) == _HARD]
-    visible = record.status > 0
-    for pid in _NEUTRINOS:
-        visible = visible & (abs(record.id) != pid)
-    final = record[visible]
+    # Straight to the buffers: operations on awkward arrays take as long as the collisions of a small batch.
+    record = pythia.nextBatch(events).layout["prt"]
+    status, pids = (np.asarray(record.content[name].data) for name in ("status", "id"))
+    momenta = [np.asarray(record.content["p"][name].data) for name in ("px", "py", "pz", "e")]
+    hard = np.flatnonzero(np.abs(status) == _HARD).reshape(-1, 2)
+    seen = np.flatnonzero((status > 0) & ~np.isin(np.abs(pids), _NEUTRINOS))
+    starts = np.searchsorted(seen, np.asarray(record.offsets.data))
+    final = [values[seen] for values in momenta]
+    contents = ak.contents.RecordArray(
+        [ak.contents.NumpyArray(values) for values in final],
+        ["px", "py", "pz", "E"],
+        parameters={"__record__": "Momentum4D"},
+    )
     sequence = fastjet.ClusterSequence(
-        ak.zip(
-            {"px": final.p.px, "py": final.p.py, "pz": final.p.pz, "E": final.p.e}, with_name="Momentum4D"
-        ),
+        ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(starts), contents)),
         fastjet.JetDefinition(fastjet.antikt_algorithm, p.jet_radius),
     )
-    found = sequence.inclusive_jets(p.jet_pt_min_gev)
-    constituents = np.asarray(
-        ak.flatten(ak.num(sequence.constituent_index(p.jet_pt_min_gev), axis=2)), np.int64
-    )
-    event = np.repeat(np.arange(len(found)), np.asarray(ak.num(found)))
-    px, py, pz, energy = (np.asarray(ak.flatten(found[name]), np.float64) for name in ("px", "py", "pz", "E"))
+    found = sequence.inclusive_jets(p.jet_pt_min_gev).layout
+    of_jet = sequence.constituent_index(p.jet_pt_min_gev).layout.content
+    constituents = np.diff(np.asarray(of_jet.offsets.data)).astype(np.int64)
+    event = np.repeat(np.arange(events), np.diff(np.asarray(found.offsets.data)))
+    px, py, pz, energy = (np.asarray(found.content[name].data) for name in ("px", "py", "pz", "E"))
     pt, eta, phi = _cylindrical(px, py, pz)
     mass = np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0))
     # Both partons of the hard process go on as jets; others are from radiation or from other partons.
-    _, hard_eta, hard_phi = _cylindrical(
-        *(np.asarray(hard.p[name], np.float64).reshape(-1, 2)[event] for name in ("px", "py", "pz"))
-    )
+    _, hard_eta, hard_phi = _cylindrical(*(values[hard[event]] for values in momenta[:3]))
     distance = np.hypot(eta[:, None] - hard_eta, wrapped(phi[:, None] - hard_phi)).min(axis=1, initial=9.0)
     chosen = np.flatnonzero((distance < p.jet_radius) & (np.abs(eta) < p.jet_eta_max))
 
-    number = np.asarray(ak.num(final), np.int64)
-    starts, sizes = (np.cumsum(number) - number)[event[chosen]], number[event[chosen]]
+    first, sizes = starts[event[chosen]], np.diff(starts)[event[chosen]]
     jet = np.repeat(np.arange(len(chosen)), sizes)
-    index = np.arange(sizes.sum()) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
-    columns = [np.asarray(ak.flatten(final.p[name]), np.float64) for name in ("px", "py", "pz", "e")]
-    particle_pt, particle_eta, particle_phi = _cylindrical(*columns[:3])
+    index = np.arange(sizes.sum()) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
+    particle_pt, particle_eta, particle_phi = _cylindrical(*final[:3])
     near = np.abs(particle_eta[index] - eta[chosen][jet]) < WINDOW
     jet, index = jet[near], index[near]
-    pids, which = np.unique(np.asarray(ak.flatten(final.id), np.int64), return_inverse=True)
+    pids, which = np.unique(pids[seen].astype(np.int64), return_inverse=True)
     charges = np.array([pythia.particleData.charge(int(pid)) for pid in pids])
     return Jets(
         pt[chosen],
@@ -209,7 +210,7 @@ def _batch(pythia: Any, p: JetParameters, events: int) -> Jets:
         particle_pt[index],
         particle_eta[index],
         particle_phi[index],
-        columns[3][index],
+        final[3][index],
         charges[which][index],
         pids[which][index],
     )
