@@ -16,8 +16,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Source(Model):
     """A file to fetch: its address and mirrors, its hash and size, and where it goes (``to``).
 
-    Without ``sha256`` whoever installs it has to confirm the hash. An archive is unpacked below ``to``, with
-    ``first`` only that many of its files, in order of their names; any other file goes to the path ``to``.
+    Without ``sha256`` whoever installs it has to confirm the hash. An archive is unpacked below ``to``: of its
+    files those that match a glob of ``only``, and the ``first`` of these in order of their names. Any other
+    file goes to the path ``to``.
     """
 
     url: Annotated[str, Field(min_length=1)]
@@ -25,6 +26,7 @@ class Source(Model):
     sha256: Sha256 | None = None
     bytes: Annotated[int, Field(ge=0)] | None = None
     unpack: bool = False
+    only: list[str] = Field(default_factory=list)
     first: Annotated[int, Field(ge=1)] | None = None
     to: str = ""
 

@@ -1,0 +1,150 @@
+"""What programs need, satisfied for one run: software detected, packages installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast.core.errors import ComponentError
+from holdfast.core.result import ComponentRef
+from holdfast.hub.component import Component
+from holdfast.hub.hashes import FileHashes
+from holdfast.hub.kinds import Program
+from holdfast.hub.resolution import Candidate, Choices, Resolved, resolve
+
+VARIABLE = "HOLDFAST_NEED_"
+
+
+@dataclass(frozen=True)
+class Satisfied:
+    """What a need became: software or a package by version and hash, and where it lies here."""
+
+    id: str
+    version: str
+    hash: str | None
+    path: Path
+    provides: Mapping[str, Path] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def facet(self) -> dict[str, str | None]:
+        """What counts for a result: never the path."""
+        return {"id": self.id, "version": self.version, "hash": self.hash}
+
+    def to_json(self) -> dict[str, Any]:
+        """The facet and the path, for ``run.json``."""
+        return {**self.facet(), "path": str(self.path)}
+
+
+class Needs:
+    """Satisfies the needs of programs, each once: ``software`` the user's choices, ``pins`` those of a lock.
+
+    ``project`` is the repository that goes before the others.
+    """
+
+    def __init__(
+        self,
+        hashes: FileHashes,
+        *,
+        software: Choices | None = None,
+        pins: Mapping[str, str] | None = None,
+        project: Path | None = None,
+    ) -> None:
+        self.hashes, self.software, self.pins, self.project = hashes, software or {}, pins or {}, project
+        self._resolved: dict[Path, Resolved] = {}
+
+    def resolved(self, program: Component) -> Resolved:
+        """The choice of software and packages for ``program``. Raises ComponentError, UsageError."""
+        if program.folder not in self._resolved:
+            needs = program.meta.needs if isinstance(program.meta, Program) else {}
+            own = None if program.repository in ("user", "built-in") else program.root
+            self._resolved[program.folder] = (
+                resolve(
+                    needs,
+                    program.id,
+                    choices=self.software,
+                    pins=self.pins,
+                    project=self.project or own,
+                )
+                if needs
+                else Resolved({})
+            )
+        return self._resolved[program.folder]
+
+    def satisfy(self, program: Component, tell: Callable[[str], None]) -> dict[str, Satisfied]:
+        """Every need of ``program`` that is satisfied, by name; packages are installed, without the network.
+
+        Raises ComponentError for what cannot be resolved, and what ``packages.install`` raises.
+        """
+        resolved = self.resolved(program)
+        if resolved.packages:
+            from holdfast.hub.packages import install
+
+            for item in resolved.packages:
+                install(item.component, offline=True, tell=tell)
+        return self.forecast(program)
+
+    def forecast(self, program: Component) -> dict[str, Satisfied]:
+        """Like ``satisfy``, changing nothing. Raises ComponentError for a package that is not installed."""
+        chosen = self.resolved(program).chosen
+        return {name: self._satisfied(item) for name, item in chosen.items()}
+
+    def _satisfied(self, item: Candidate) -> Satisfied:
+        if item.found is not None:
+            found = item.found
+            environment = dict(found.environment)
+            return Satisfied(item.id, found.version, found.binary_hash, found.path, environment=environment)
+        from holdfast.hub.packages import installed
+
+        package = installed(item.component, self.hashes)
+        if package is None:
+            raise ComponentError(
+                item.id, expected="to be installed", got="not installed", remedy=f"holdfast install {item.id}"
+            )
+        return Satisfied(item.id, item.version, package.hash, package.folder, package.provides)
+
+
+def environment(satisfied: Mapping[str, Satisfied]) -> dict[str, str]:
+    """Variables that a step gets: what software asks for, and ``HOLDFAST_NEED_<NAME>[_<OUTPUT>]``."""
+    variables: dict[str, str] = {}
+    for name, item in satisfied.items():
+        variables.update(item.environment)
+        variables[VARIABLE + name.upper()] = str(item.path)
+        for output, path in item.provides.items():
+            variables[f"{VARIABLE}{name.upper()}_{output.upper()}"] = str(path)
+    return variables
+
+
+def place(satisfied: Mapping[str, Satisfied], name: str) -> str:
+    """What ``{needs.NAME}`` or ``{needs.NAME.OUTPUT}`` stands for; nothing for an absent optional need.
+
+    ``name`` is what follows ``needs.``. Raises ComponentError for an output that is not provided.
+    """
+    need, _, output = name.partition(".")
+    item = satisfied.get(need)
+    if item is None:
+        return ""
+    if not output:
+        return str(item.path)
+    if output not in item.provides:
+        raise ComponentError(
+            f"{{needs.{name}}}",
+            expected=f"one of {', '.join(item.provides) or 'nothing'}, which {item.id} provides",
+            got=output,
+        )
+    return str(item.provides[output])
+
+
+def software(satisfied: Mapping[str, Satisfied]) -> dict[str, str]:
+    """Name and version of the software among ``satisfied``, as records carry them."""
+    return {i.id.partition(":")[2]: i.version for i in satisfied.values() if i.id.startswith("soft:")}
+
+
+def components(satisfied: Mapping[str, Satisfied]) -> dict[str, ComponentRef]:
+    """Version and content hash of the packages among ``satisfied``, as records carry them."""
+    return {
+        item.id: ComponentRef(version=item.version, hash=item.hash or "")
+        for item in satisfied.values()
+        if item.id.startswith("package:")
+    }
