@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from holdfast import data as sets
 from holdfast import load_packed, subnet
 from holdfast.core.errors import UsageError
 from holdfast.core.result import read_records
@@ -131,6 +132,7 @@ def test_a_baseline_is_a_plain_model_that_robustness_takes(tmp_path):
     baseline.run(tmp_path, **defaults("baseline", **SMALL, **given))
     file = ModelFile.open(tmp_path / "model.safetensors")
     assert file.name == "at-convnet"
+    assert file.data == sets.open("digits", split="test").info.for_model_file()
     weight = file.load().classifier.weight
     assert len(weight.abs().unique()) == 1
     record = next(r for r in read_records(tmp_path / "records.jsonl") if r.metric == "kept_weights")

@@ -56,9 +56,11 @@ def test_pretraining_then_fine_tuning_leaves_models_curves_and_records(tmp_path,
     assert error.metric == "masked_error"
     assert not (tmp_path / "a" / "curves" / "roc.csv").exists()
     init = tmp_path / "a" / "model.safetensors"
+    assert models.read_meta(init)["data"]["classes"] == ["even", "odd"]
     call("train", tmp_path / "b", **shared, init=init, augment="crop,dead_channels", trackers="csv")
     assert "an epoch" in capsys.readouterr().err
     assert models.load(tmp_path / "b" / "model.safetensors").config.name == "vit"
+    assert models.read_meta(tmp_path / "b" / "model.safetensors")["data"] == models.read_meta(init)["data"]
     assert {record.metric for record in read_records(tmp_path / "b" / "records.jsonl")} == {"accuracy", "auc"}
     with (tmp_path / "b" / "curves" / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]

@@ -68,7 +68,7 @@ def run(
         **checked(training),
     )
     name = name or f"{method}-{model}"
-    model_files.save(found, out / "model.safetensors", name)
+    model_files.save(found, out / "model.safetensors", name, data=train.info.for_model_file())
     shown = open_data(data, split="val", seed=seed, limit=min(judged, val.info.n))
     labels = {"model": name, "method": method, "weights": weights}
     records = verdict(found, shown, judge, out / "judged", seed=seed, labels=labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ class ModelFile:
 
     path: Path
     name: str
-    protection: dict[str, Any] | None
+    protection: dict[str, Any] | None = field(hash=False)
     format: str | None = None
-    data: dict[str, Any] | None = None
+    data: dict[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def open(cls, path: Path) -> ModelFile:
