@@ -40,6 +40,10 @@ def events(folder, split):
         return dict(zip(opened["event"][:].tolist(), opened["images"][:], strict=True))
 
 
+def same_bytes(one, two):
+    return all((one / f"{s}.h5").read_bytes() == (two / f"{s}.h5").read_bytes() for s in SPLITS)
+
+
 def test_every_event_arrives_once_transformed_with_what_belongs_to_it(tmp_path, file):
     result = convert(file, tmp_path / "out", transform=STEPS)
     assert result.n == 90
@@ -94,9 +98,29 @@ def test_executors_and_pieces_do_not_change_the_result(tmp_path, file):
     assert one.pieces == 5
     with ThreadPoolExecutor(1) as executor:
         convert(file, tmp_path / "two", transform=STEPS, executor=executor)
-    for split in SPLITS:
-        first, second = ((tmp_path / name / f"{split}.h5").read_bytes() for name in ("one", "two"))
-        assert first == second
+    assert same_bytes(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_pieces")
+def test_worker_processes_do_not_change_the_result(tmp_path, file):
+    convert(file, tmp_path / "one", transform=STEPS)
+    assert convert(file, tmp_path / "two", transform=STEPS, workers=2).pieces == 5
+    assert same_bytes(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("small_pieces")
+def test_dask_does_not_change_the_result(tmp_path, file):
+    distributed = pytest.importorskip("distributed")
+    convert(file, tmp_path / "one", transform=STEPS)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster, distributed.Client(cluster) as client:  # fmt: skip
+        made = convert(file, tmp_path / "dask", transform=STEPS, executor=client.get_executor())
+    assert made.pieces == 5
+    assert same_bytes(tmp_path / "one", tmp_path / "dask")
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -119,10 +143,7 @@ def test_an_interrupted_conversion_goes_on(tmp_path, file, monkeypatch):
     monkeypatch.setattr(planning, "_MAX_ROWS", 20)
     assert convert(file, tmp_path / "out", transform=STEPS).resumed == 3
     convert(file, tmp_path / "other", transform=STEPS)
-    for split in SPLITS:
-        assert (tmp_path / "out" / f"{split}.h5").read_bytes() == (
-            tmp_path / "other" / f"{split}.h5"
-        ).read_bytes()
+    assert same_bytes(tmp_path / "out", tmp_path / "other")
     assert not (tmp_path / "out" / ".convert").exists()
     assert convert(file, tmp_path / "out", transform=STEPS).resumed == 5
 

@@ -21,8 +21,8 @@ CHANNELS = ("tracks", "ECAL", "HCAL")
 UNITS = ("GeV", "GeV", "GeV")
 CLASSES = ("gluon", "quark")
 _REMEDY = "fetch or write the file again, or skip what cannot be read (on_corrupt=skip)"
-_READ_VALUES = 1 << 16
-"""Values decoded at once, or one row's: they fit in the cache, and are float32 before the next ones come."""
+_READ_VALUES = 3 << 17
+"""Values decoded at once, eight jets: they fit in the cache, and are float32 before the next ones come."""
 
 Rows = tuple[list[NDArray[Any]], dict[str, NDArray[Any]]]
 """Images (n, C, H, W), in several arrays where chunks or shapes differ, and the columns of all."""
@@ -85,7 +85,7 @@ class ParquetReader(Reader):
     def _read(
         self, file: pq.ParquetFile, rows: int, start: int, stop: int, skip: bool
     ) -> Iterator[tuple[int, int, Rows | None]]:
-        """(first row, end, what is there or None if corrupt) in steps of few rows, which stay in the caches."""
+        """(first row, end, what is there or None if corrupt), few rows at a time to stay in the caches."""
         at = start
         while at < stop:
             group = int(np.searchsorted(self._ends, at, side="right"))
