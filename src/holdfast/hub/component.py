@@ -15,7 +15,7 @@ from holdfast.core.canonical import hash_tree
 from holdfast.core.errors import ComponentError, UsageError
 from holdfast.core.result import ComponentRef
 from holdfast.hub.inputs import Input
-from holdfast.hub.kinds import AnyComponent, Base
+from holdfast.hub.kinds import KINDS, AnyComponent, Base, Custom
 
 FILE: Final = "component.json"
 ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyComponent)
@@ -88,13 +88,16 @@ def load(folder: Path, repository: str = "folder", root: Path | None = None) -> 
         data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates)
     except FileNotFoundError as error:
         raise ComponentError(str(file), expected="a component description", got="no such file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ComponentError(str(file), expected="JSON", got=str(error)) from error
-    try:
-        meta = ADAPTER.validate_python(data)
-    except ValidationError as error:
-        raise ComponentError(str(file), got=_wrong_fields(error)) from error
     home = folder.resolve()
+    kind = data.get("kind") if isinstance(data, dict) else None
+    # A kind of a project's own: whether it is defined is asked where components are found and validated.
+    own = kind not in KINDS and kind == home.parent.name
+    try:
+        meta = Custom.model_validate(data) if own else ADAPTER.validate_python(data)
+    except ValidationError as error:
+        raise ComponentError(str(file), got=_wrong_fields(error, 0 if own else 1)) from error
     if (home.parent.name, home.name.partition("@")[0]) != (meta.kind, meta.name):
         raise ComponentError(
             str(file),
@@ -120,11 +123,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _wrong_fields(error: ValidationError) -> str:
+def _wrong_fields(error: ValidationError, skip: int) -> str:
     problems = []
     for item in error.errors():
-        # The first element of a location is the kind, by which the description was chosen.
-        place = ".".join(str(part) for part in item["loc"][1:]) or "the description"
+        # The first element of a location is the kind, if the description was chosen by it.
+        place = ".".join(str(part) for part in item["loc"][skip:]) or "the description"
         message = item["msg"].removeprefix("Value error, ")
         problems.append(f"{place}: {'unknown key' if item['type'] == 'extra_forbidden' else message}")
     return "; ".join(problems)

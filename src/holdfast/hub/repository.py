@@ -1,70 +1,108 @@
-"""Repositories of components, in order: the project's, the user's, the built-in one."""
+"""Repositories of components, in order: the project's, the user's, pulled ones, the built-in one."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
 import holdfast
-from holdfast.core.errors import ComponentError, UnknownNameError, UsageError
+from holdfast.core.errors import ComponentError, UnknownNameError
 from holdfast.core.paths import home
-from holdfast.hub.component import FILE, Component, load
-from holdfast.hub.kinds import KINDS, NAME
-
-_UID = re.compile(r"[0-9a-f]{16}")
+from holdfast.hub import component as components
+from holdfast.hub import pulled, spec
+from holdfast.hub.component import FILE, Component
+from holdfast.hub.kinds import KINDS
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A named folder of ``<kind>/<name>/`` (further versions: ``<kind>/<name>@<version>/``)."""
+    """A named folder of ``<kind>/<name>/`` (further versions: ``<kind>/<name>@<version>/``).
+
+    One that is not ``trusted`` was pulled without consent: its components are found where no others fit, and
+    never run. Repositories of CK, CM and MLC are read by ``foreign``.
+    """
 
     name: str
     root: Path
+    trusted: bool = True
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of which this repository may hold components, its own ones (``kind/<name>/``) last."""
+        from holdfast.hub import foreign
+
+        if foreign.form_of(self.root) is not None:
+            return foreign.kinds(self.root)
+        return (*KINDS, *(file.parent.name for file in sorted(self.root.glob(f"kind/[!.]*/{FILE}"))))
 
     def folders(self, kind: str | None = None, name: str | None = None) -> Iterator[Path]:
-        """Folders with a ``component.json``, sorted; of one kind or name if given."""
-        for each in KINDS if kind is None else (kind,):
-            patterns = ("*",) if name is None else (name, f"{name}@*")
+        """Folders that describe a component, sorted; of one kind or name if given."""
+        from holdfast.hub import foreign
+
+        if foreign.form_of(self.root) is not None:
+            yield from foreign.folders(self.root, kind, name)
+            return
+        for each in self.kinds if kind is None else (kind,):
+            patterns = ("[!.]*",) if name is None else (name, f"{name}@*")
             for pattern in patterns:
                 yield from (file.parent for file in sorted((self.root / each).glob(f"{pattern}/{FILE}")))
+
+    def load(self, folder: Path) -> Component:
+        """Read and validate the component in ``folder``. Raises ComponentError."""
+        from holdfast.hub import foreign
+
+        if foreign.form_of(self.root) is not None:
+            return foreign.load(folder, self.name, self.root)
+        return components.load(folder, self.name, self.root)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """All readable components, and one error for each unreadable one."""
+    """All readable components, and one error for each unreadable one and each UID that two names share."""
 
     components: list[Component]
     problems: list[ComponentError]
 
 
 def repositories(project: Path | None = None) -> list[Repository]:
-    """Repositories by precedence: ``project`` and ``$HOLDFAST_REPO``, the user's, the built-in one."""
+    """Repositories by precedence: ``project``, ``$HOLDFAST_REPO``, the user's, pulled ones, the built-in one.
+
+    Pulled ones come in order of their names, and those without consent after all others.
+    """
     given = [project] if project else []
     given += [
         Path(part).expanduser() for part in os.environ.get("HOLDFAST_REPO", "").split(os.pathsep) if part
     ]
-    found = [Repository("project", path.resolve()) for path in given]
+    fetched = [Repository(one.name, one.root, one.consent is not None) for one in pulled.read_all()[0]]
+    known = {repository.root: repository for repository in fetched}
+    found = [known.get(path.resolve(), Repository("project", path.resolve())) for path in given]
     found.append(Repository("user", home() / "repo"))
+    found += [repository for repository in fetched if repository.trusted]
     found.append(Repository("built-in", Path(holdfast.__file__).parent / "components"))
+    found += [repository for repository in fetched if not repository.trusted]
     return list({repository.root: repository for repository in reversed(found)}.values())[::-1]
+
+
+def known_kinds(project: Path | None = None) -> tuple[str, ...]:
+    """The built-in kinds, and those that repositories add."""
+    return tuple(dict.fromkeys(kind for each in repositories(project) for kind in (*KINDS, *each.kinds)))
 
 
 def scan(kind: str | None = None, *, project: Path | None = None) -> Scan:
     """Read every component of every repository, in order of precedence, then of kind and name."""
-    _check_kind(kind)
-    components, problems = [], []
+    kinds = _checked_kinds(kind, project)
+    found: list[Component] = []
+    problems = pulled.read_all()[1]
     for repository in repositories(project):
-        for folder in repository.folders(kind):
-            try:
-                components.append(load(folder, repository.name, repository.root))
-            except ComponentError as error:
-                problems.append(error)
-    return Scan(components, problems)
+        for each in kinds:
+            for folder in repository.folders(each):
+                try:
+                    found.append(repository.load(folder))
+                except ComponentError as error:
+                    problems.append(error)
+    return Scan(found, problems + _shared_uids(found))
 
 
 def list_components(kind: str | None = None, *, project: Path | None = None) -> list[Component]:
@@ -75,89 +113,71 @@ def list_components(kind: str | None = None, *, project: Path | None = None) -> 
 def search(
     text: str = "", *, kind: str | None = None, tags: Iterable[str] = (), project: Path | None = None
 ) -> list[Component]:
-    """Components with all ``tags``, and every word of ``text`` in id, title, description or tags."""
-    words, wanted = text.lower().split(), set(tags)
+    """Components with all ``tags``, and every word of ``text`` in id, title, description or tags.
 
-    def matches(component: Component) -> bool:
-        meta = component.meta
-        haystack = " ".join((component.id, meta.title, meta.description, *meta.tags)).lower()
-        return wanted.issubset(meta.tags) and all(word in haystack for word in words)
-
-    return [component for component in list_components(kind, project=project) if matches(component)]
-
-
-def find(spec: str, *, project: Path | None = None) -> Component:
-    """The one component that ``kind:name[@range]`` or ``kind:uid[@range]`` means.
-
-    The first repository that has the name decides, and the highest version there that satisfies the range
-    (``@1.2.0``, ``@>=1.2,<2``). Raises UnknownNameError; ComponentError where the answer would be a guess:
-    components of one name with different UIDs, one version twice, one UID for two components.
+    The index says where to look; what is returned was read from the files now.
     """
-    kind, name, versions = _parse(spec)
-    if _UID.fullmatch(name):
-        candidates = _by_uid(kind, name, project)
-    elif not re.fullmatch(NAME, name):  # it would be taken for a pattern of names
-        candidates = []
-    else:
-        candidates = [
-            load(folder, repository.name, repository.root)
-            for repository in repositories(project)
-            for folder in repository.folders(kind, name)
-        ]
+    from holdfast.hub import index
+
+    return [item.load() for item in index.listing(text, kind=kind, tags=tags, project=project)]
+
+
+def find(text: str, *, project: Path | None = None) -> Component:
+    """The one component that ``[repository:]kind:name[@range]`` or ``kind:uid[@range]`` means.
+
+    The first repository that has a fitting version decides, and the highest version there (``@1.2.0``,
+    ``@>=1.2,<2``); a yanked one is chosen only if it is named exactly, and what was pulled without consent
+    only where nothing else has the name. Raises UnknownNameError; ComponentError where the answer would be a
+    guess: components of one name with different UIDs, one version twice, one UID for two components.
+    """
+    wanted = spec.parse(text)
+    _checked_kinds(wanted.kind, project)
+    places = repositories(project)
+    if wanted.repository is not None:
+        places = [each for each in places if each.name == wanted.repository]
+        if not places:
+            raise UnknownNameError(
+                "repository", wanted.repository, {each.name for each in repositories(project)}
+            )
+    candidates: list[Component] = []
+    for trusted in (True, False):
+        if not candidates:
+            candidates = _candidates(wanted, [each for each in places if each.trusted == trusted], project)
     if not candidates:
-        known = (f"{component.id}" for component in list_components(kind, project=project))
-        raise UnknownNameError("component", f"{kind}:{name}", set(known))
-    _refuse_ambiguity(spec, candidates)
-    fitting = [
-        component for component in candidates if versions.contains(component.version, prereleases=True)
+        from holdfast.hub import index
+
+        known = {item.id for item in index.listing(kind=wanted.kind, project=project)}
+        raise UnknownNameError("component", f"{wanted.kind}:{wanted.name}", known)
+    return spec.choose(wanted, candidates)
+
+
+def _candidates(wanted: spec.Spec, places: list[Repository], project: Path | None) -> list[Component]:
+    if wanted.is_uid:
+        from holdfast.hub import index
+
+        roots = {each.root for each in places}
+        listed = index.listing(kind=wanted.kind, uid=wanted.name, project=project)
+        return [item.load() for item in listed if item.repository.root in roots]
+    if not wanted.is_name:  # it would be taken for a pattern of names
+        return []
+    return [each.load(folder) for each in places for folder in each.folders(wanted.kind, wanted.name)]
+
+
+def _checked_kinds(kind: str | None, project: Path | None) -> tuple[str, ...]:
+    if kind in KINDS:
+        return (str(kind),)
+    known = known_kinds(project)
+    if kind is not None and kind not in known:
+        raise UnknownNameError("kind", kind, known)
+    return known if kind is None else (kind,)
+
+
+def _shared_uids(found: list[Component]) -> list[ComponentError]:
+    by_uid: dict[str, dict[str, Component]] = {}
+    for component in found:
+        by_uid.setdefault(component.uid, {}).setdefault(component.id, component)
+    return [
+        spec.ambiguous(f"uid {uid}", list(sharing.values()), "give one of them a new UID")
+        for uid, sharing in by_uid.items()
+        if len(sharing) > 1
     ]
-    if not fitting:
-        raise ComponentError(
-            f"no version of {kind}:{name} satisfies {versions}",
-            expected=str(versions),
-            got=", ".join(f"{component.version} ({component.repository})" for component in candidates),
-        )
-    best = max((c for c in fitting if c.root == fitting[0].root), key=lambda component: component.version)
-    twins = [c for c in fitting if c.root == best.root and c.version == best.version]
-    if len(twins) > 1:
-        raise _ambiguous(spec, twins, "give the versions different numbers or remove one")
-    return best
-
-
-def _parse(spec: str) -> tuple[str, str, SpecifierSet]:
-    name, _, versions = spec.partition("@")
-    kind, colon, name = name.partition(":")
-    if not colon or not name:
-        raise UsageError(
-            "component", expected="kind:name[@range]", got=repr(spec), remedy="e.g. program:train"
-        )
-    _check_kind(kind)
-    if versions[:1].isdigit():
-        versions = f"=={versions}"
-    try:
-        return kind, name, SpecifierSet(versions)
-    except InvalidSpecifier as error:
-        raise UsageError(
-            f"version range of {spec!r}", expected="a range such as >=1.2,<2", got=repr(versions)
-        ) from error
-
-
-def _check_kind(kind: str | None) -> None:
-    if kind is not None and kind not in KINDS:
-        raise UnknownNameError("kind", kind, KINDS)
-
-
-def _by_uid(kind: str, uid: str, project: Path | None) -> list[Component]:
-    return [component for component in list_components(kind, project=project) if component.uid == uid]
-
-
-def _refuse_ambiguity(spec: str, candidates: list[Component]) -> None:
-    if len({component.uid for component in candidates}) > 1:
-        raise _ambiguous(spec, candidates, "name the one you mean by its UID, kind:uid")
-    if len({component.id for component in candidates}) > 1:
-        raise _ambiguous(spec, candidates, "give one of them a new UID")
-
-
-def _ambiguous(spec: str, candidates: list[Component], remedy: str) -> ComponentError:
-    listed = "; ".join(f"{c.id} {c.version} uid {c.uid} in {c.folder}" for c in candidates)
-    return ComponentError(f"{spec} is ambiguous", expected="one component", got=listed, remedy=remedy)
