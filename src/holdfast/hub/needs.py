@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from holdfast.core.errors import ComponentError
 from holdfast.core.result import ComponentRef
@@ -37,10 +37,23 @@ class Satisfied:
         return {**self.facet(), "path": str(self.path)}
 
 
-class Needs:
-    """Satisfies the needs of programs, each once: ``software`` the user's choices, ``pins`` those of a lock.
+class Locked(Protocol):
+    """What a lock says of the needs of a program."""
 
-    ``project`` is the repository that goes before the others.
+    def pins(self, program: str) -> dict[str, str]:
+        """The one version or hash that may be used, by id."""
+        ...
+
+    def choices(self, program: str) -> dict[str, str]:
+        """The id that each need became, by the need's name."""
+        ...
+
+
+class Needs:
+    """Satisfies the needs of programs, each once.
+
+    ``software`` are the user's choices; a ``locked`` says for each program what it may use, by id, and what
+    its needs became, by name. ``project`` is the repository that goes before the others.
     """
 
     def __init__(
@@ -48,23 +61,24 @@ class Needs:
         hashes: FileHashes,
         *,
         software: Choices | None = None,
-        pins: Mapping[str, str] | None = None,
+        locked: Locked | None = None,
         project: Path | None = None,
     ) -> None:
-        self.hashes, self.software, self.pins, self.project = hashes, software or {}, pins or {}, project
+        self.hashes, self.software, self.locked, self.project = hashes, software or {}, locked, project
         self._resolved: dict[Path, Resolved] = {}
 
     def resolved(self, program: Component) -> Resolved:
         """The choice of software and packages for ``program``. Raises ComponentError, UsageError."""
         if program.folder not in self._resolved:
             needs = program.meta.needs if isinstance(program.meta, Program) else {}
+            locked = self.locked
             own = None if program.repository in ("user", "built-in") else program.root
             self._resolved[program.folder] = (
                 resolve(
                     needs,
                     program.id,
-                    choices=self.software,
-                    pins=self.pins,
+                    choices={**(locked.choices(program.id) if locked else {}), **self.software},
+                    pins=locked.pins(program.id) if locked else None,
                     project=self.project or own,
                 )
                 if needs
@@ -89,6 +103,12 @@ class Needs:
         """Like ``satisfy``, changing nothing. Raises ComponentError for a package that is not installed."""
         chosen = self.resolved(program).chosen
         return {name: self._satisfied(item) for name, item in chosen.items()}
+
+    def further_packages(self, program: Component) -> list[Satisfied]:
+        """Packages that what ``program`` needs needs in its turn."""
+        resolved = self.resolved(program)
+        named = {item.id for item in resolved.chosen.values()}
+        return [self._satisfied(item) for item in resolved.packages if item.id not in named]
 
     def _satisfied(self, item: Candidate) -> Satisfied:
         if item.found is not None:
