@@ -22,31 +22,37 @@ Facets = dict[str, Any]
 
 
 def facets(
-    component: Component, inputs: Mapping[str, Any], hashes: FileHashes, made: Mapping[str, str] | None = None
+    component: Component,
+    inputs: Mapping[str, Any],
+    hashes: FileHashes,
+    made: Mapping[str, str] | None = None,
+    needs: Mapping[str, Any] | None = None,
 ) -> Facets:
     """What can change the result of ``component`` on ``inputs``: component, code, inputs, files, software.
 
     ``made`` holds hashes already known, by path (outputs of earlier steps). Paths count by content, and
     files by their own name too, which programs may read a format from; the folders above never count.
+    ``needs`` are the facets of what the program's needs became, by name.
     """
     program = described(component, Program)
     values: dict[str, Any] = {}
     files: dict[str, Any] = {}
     for name, value in inputs.items():
         kind = component.inputs[name].type
-        paths = _paths(kind, value)
+        paths = named_paths(kind, value)
         if paths is None:
             values[name] = value
         else:
             digests = [_named_hash(path, hashes, made or {}) for path in paths]
             files[name] = digests if kind == "paths" or len(digests) > 1 else digests[0]
-    return {
+    found = {
         "component": {"id": component.id, "version": component.meta.version, "hash": component.hash},
-        "code": _code(program),
+        "code": code(program),
         "inputs": values,
         "files": files,
         "software": environment.software(),
     }
+    return {**found, "needs": dict(needs)} if needs else found
 
 
 def key(found: Facets) -> str:
@@ -73,6 +79,26 @@ def differences(old: Facets, new: Facets) -> list[str]:
         )
     for name, was, now in _changes(old["software"], new["software"]):
         found.append(f"{name} {was} -> {now}")
+    return found + _changed_needs(old.get("needs", {}), new.get("needs", {}))
+
+
+def _changed_needs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What became of needs before and now, one phrase each: ``gcc 12.2.0 -> 13.1.0``."""
+    found = []
+    for name in dict.fromkeys([*old, *new]):
+        was, now = old.get(name), new.get(name)
+        if was == now:
+            continue
+        if was is None or now is None:
+            found.append(f"need {name}: {'given' if was is None else 'no longer given'}")
+            continue
+        before, after = was["id"].partition(":")[2], now["id"].partition(":")[2]
+        if before != after:
+            found.append(f"need {name}: {before} {was['version']} -> {after} {now['version']}")
+        elif was["version"] != now["version"]:
+            found.append(f"{after} {was['version']} -> {now['version']}")
+        else:
+            found.append(f"{after} {now['version']}: other content")
     return found
 
 
@@ -96,7 +122,7 @@ def _shorten(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]}… ({content_hash(value)[:8]})"
 
 
-def _paths(kind: str, value: Any) -> list[Path] | None:
+def named_paths(kind: str, value: Any) -> list[Path] | None:
     """The files that a value names; None if it names none."""
     if kind not in PATH_TYPES or value is None:
         return None
@@ -110,7 +136,7 @@ def _named_hash(path: Path, hashes: FileHashes, made: Mapping[str, str]) -> str:
     return digest if path.is_dir() else f"{path.name}:{digest}"
 
 
-def _code(program: Program) -> dict[str, str]:
+def code(program: Program) -> dict[str, str]:
     """Hash of the package that a Python entry belongs to; everything else lies in the component's folder."""
     if program.entry.python is None:
         return {}
