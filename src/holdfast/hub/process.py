@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ from holdfast.core.errors import INTERRUPTED_EXIT_CODE, StepError
 from holdfast.core.paths import storage_errors, write_json
 from holdfast.hub.cache import LOG, OUTPUTS
 from holdfast.hub.component import Component, described
+from holdfast.hub.needs import Satisfied, place, variables
 from holdfast.hub.kinds import PLACEHOLDER, Program
 
 GRACE_S = 10.0
@@ -35,11 +36,12 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Call:
-    """One program, its input values, and the work folder (``outputs/``, ``log.txt``) it runs in."""
+    """One program, its input values, the work folder (``outputs/``, ``log.txt``) it runs in, and its needs."""
 
     component: Component
     inputs: Mapping[str, Any]
     work: Path
+    needs: Mapping[str, Satisfied] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -67,6 +69,8 @@ class Call:
 
         def text(match: re.Match[str]) -> str:
             name = match[1]
+            if name.startswith("needs."):
+                return place(self.needs, name.removeprefix("needs."))
             return places[name] if name in places else _as_argument(self.inputs[name.removeprefix("inputs.")])
 
         expanded: list[str] = []
@@ -106,7 +110,7 @@ def execute(call: Call, *, timeout: float | None = None, keep: tuple[int, ...] =
                 stdout=sink,
                 stderr=None if terminal else subprocess.STDOUT,
                 cwd=call.out,
-                env=_environment(),
+                env=_environment() | variables(call.needs),
                 pass_fds=keep,
                 start_new_session=True,
             )
