@@ -125,15 +125,15 @@ class Needs:
         return Satisfied(item.id, item.version, package.hash, package.folder, package.provides)
 
 
-def environment(satisfied: Mapping[str, Satisfied]) -> dict[str, str]:
+def variables(satisfied: Mapping[str, Satisfied]) -> dict[str, str]:
     """Variables that a step gets: what software asks for, and ``HOLDFAST_NEED_<NAME>[_<OUTPUT>]``."""
-    variables: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, item in satisfied.items():
-        variables.update(item.environment)
-        variables[VARIABLE + name.upper()] = str(item.path)
+        found.update(item.environment)
+        found[VARIABLE + name.upper()] = str(item.path)
         for output, path in item.provides.items():
-            variables[f"{VARIABLE}{name.upper()}_{output.upper()}"] = str(path)
-    return variables
+            found[f"{VARIABLE}{name.upper()}_{output.upper()}"] = str(path)
+    return found
 
 
 def place(satisfied: Mapping[str, Satisfied], name: str) -> str:
