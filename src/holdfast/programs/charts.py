@@ -9,6 +9,10 @@ from holdfast.core.errors import UsageError
 
 # Okabe and Ito's palette: told apart by readers with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+WIDTH = 460
+"""Of a chart in pixels: with its axis it fits one of two columns of a page of 1200."""
 Row = dict[str, Any]
 
 
@@ -30,9 +34,39 @@ def svg(chart: Any) -> str:
     return text
 
 
-def _colour(alt: Any, field: str, values: Sequence[str]) -> Any:
-    scale = alt.Scale(domain=list(values), range=list(PALETTE[: len(values)]))
-    return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(orient="top", labelLimit=300))
+def _legend(alt: Any, values: Sequence[str], **options: Any) -> Any:
+    """Above the chart, in as many columns as fit its width."""
+    columns = max(1, WIDTH // (5 * max((len(value) for value in values), default=0) + 36))
+    return alt.Legend(orient="top", labelLimit=WIDTH - 40, columns=min(columns, len(values)), **options)
+
+
+def _colour(alt: Any, field: str, values: Sequence[str], **options: Any) -> Any:
+    scale = alt.Scale(domain=list(values), range=[PALETTE[i % len(PALETTE)] for i in range(len(values))])
+    return alt.Color(f"{field}:N", title=None, scale=scale, legend=_legend(alt, values, **options))
+
+
+def _lines(alt: Any, field: str, values: Sequence[str]) -> dict[str, Any]:
+    """Encodings that tell lines by colour and, once round the palette, by dashes (28 lines in all)."""
+    if len(values) <= len(PALETTE):
+        return {"color": _colour(alt, field, values)}
+    dashes = [DASHES[i // len(PALETTE) % len(DASHES)] for i in range(len(values))]
+    drawn = {"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2}
+    return {
+        "color": _colour(alt, field, values, **drawn),
+        "strokeDash": alt.StrokeDash(
+            f"{field}:N",
+            title=None,
+            scale=alt.Scale(domain=list(values), range=dashes),
+            legend=_legend(alt, values, **drawn),
+        ),
+    }
+
+
+def _shape(alt: Any, field: str, values: Sequence[str]) -> Any:
+    """Shapes of points, one further each time round the palette, so that an eighth is not the first again."""
+    marks = [SHAPES[(i + i // len(PALETTE)) % len(SHAPES)] for i in range(len(values))]
+    scale = alt.Scale(domain=list(values), range=marks)
+    return alt.Shape(f"{field}:N", title=None, scale=scale, legend=_legend(alt, values))
 
 
 def _order(rows: Sequence[Row], field: str) -> list[str]:
@@ -58,14 +92,18 @@ def _dash(alt: Any, rows: Sequence[Row]) -> dict[str, Any]:
 def intervals(rows: Sequence[Row], *, x: str, x_title: str, y_title: str) -> str:
     """Lines with interval bars over a quantitative ``x``; rows have model, protection, value, low, high."""
     alt = _altair()
-    base = alt.Chart(alt.Data(values=list(rows)), width=560, height=260)
-    colour = _colour(alt, "model", _order(rows, "model"))
+    base = alt.Chart(alt.Data(values=list(rows)), width=WIDTH, height=260)
+    models = _order(rows, "model")
+    colour = _colour(alt, "model", models)
     x_axis, y = alt.X(f"{x}:Q", title=x_title), alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False))
     bars = base.mark_rule(opacity=0.5).encode(
         x=x_axis, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour
     )
-    lines = base.mark_line(point=True).encode(x=x_axis, y=y, color=colour, **_dash(alt, rows))
-    return svg(bars + lines)
+    lines = base.mark_line().encode(x=x_axis, y=y, color=colour, **_dash(alt, rows))
+    points = base.mark_point(filled=True, size=45, opacity=1).encode(
+        x=x_axis, y=y, color=colour, shape=_shape(alt, "model", models)
+    )
+    return svg(bars + lines + points)
 
 
 def rates(rows: Sequence[Row], *, x: str, x_title: str, y_title: str) -> str:
@@ -105,12 +143,13 @@ def front(rows: Sequence[Row], *, x_title: str, y_title: str) -> str:
 def curves(rows: Sequence[Row], *, y_title: str) -> str:
     """Lines over epochs; rows have epoch, value, series."""
     alt = _altair()
-    base = alt.Chart(alt.Data(values=list(rows)), width=560, height=220)
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1))
+    base = alt.Chart(alt.Data(values=list(rows)), width=WIDTH, height=240)
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"))
     y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False))
-    return svg(
-        base.mark_line(point=True).encode(x=x, y=y, color=_colour(alt, "series", _order(rows, "series")))
-    )
+    look = _lines(alt, "series", _order(rows, "series"))
+    # A training of one epoch is a point, and no line.
+    points = base.mark_point(filled=True, size=18, opacity=1).encode(x=x, y=y, color=look["color"])
+    return svg(base.mark_line().encode(x=x, y=y, **look) + points)
 
 
 def overheads(rows: Sequence[Row], *, x: str, x_title: str, lines: Sequence[float]) -> str:

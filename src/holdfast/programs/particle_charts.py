@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from holdfast.programs.charts import PALETTE, Row, _altair, _order, svg
-
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-_WIDTH = 480
-_LEGEND = {"orient": "top", "labelLimit": 220, "columns": 3, "titleLimit": 0}
+from holdfast.programs.charts import PALETTE, WIDTH, Row, _altair, _colour, _legend, _order, _shape, svg
 
 
 def trade_off(rows: Sequence[Row], *, x_title: str, y_title: str, x_format: str = "~g") -> str:
@@ -19,13 +15,7 @@ def trade_off(rows: Sequence[Row], *, x_title: str, y_title: str, x_format: str 
     """
     alt = _altair()
     names = _order(rows, "name")
-    scale = alt.Scale(domain=names, range=[PALETTE[i % len(PALETTE)] for i in range(len(names))])
-    colour = alt.Color("name:N", title=None, scale=scale, legend=alt.Legend(**_LEGEND))
-    # A shape once more round the palette, so that an eighth model can be told from the first.
-    marks = [_SHAPES[(i + i // len(PALETTE)) % len(_SHAPES)] for i in range(len(names))]
-    shape = alt.Shape(
-        "name:N", title=None, scale=alt.Scale(domain=names, range=marks), legend=alt.Legend(**_LEGEND)
-    )
+    colour, shape = _colour(alt, "name", names), _shape(alt, "name", names)
     x = alt.X(
         "x:Q",
         title=x_title,
@@ -33,7 +23,7 @@ def trade_off(rows: Sequence[Row], *, x_title: str, y_title: str, x_format: str 
         axis=alt.Axis(tickCount=5, format=x_format),
     )
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=12))
-    base = alt.Chart(alt.Data(values=list(rows)), width=_WIDTH, height=280)
+    base = alt.Chart(alt.Data(values=list(rows)), width=WIDTH, height=280)
     front = (
         base.transform_filter("datum.on_front")
         .mark_line(color="#888", strokeDash=[3, 3], interpolate="step-after", order=False)
@@ -46,7 +36,7 @@ def trade_off(rows: Sequence[Row], *, x_title: str, y_title: str, x_format: str 
         x=alt.X("x_low:Q", title=x_title), x2="x_high:Q", y=y, color=colour
     )
     opacity = alt.condition("datum.on_front", alt.value(1.0), alt.value(0.0))
-    fill = alt.Fill("name:N", scale=scale, legend=None)
+    fill = alt.Fill("name:N", scale=colour["scale"], legend=None)
     points = base.mark_point(size=90, strokeWidth=2).encode(
         x=x, y=y, color=colour, shape=shape, fill=fill, fillOpacity=opacity
     )
@@ -72,10 +62,11 @@ def harm(
 
     def panel(data: Sequence[Row], title: str, height: int, line: float | None, zero: bool) -> Any:
         series = _order(data, "series")
-        palette = PALETTE[: len(series)] if not zero else [PALETTE[-1 - i % 4] for i in range(len(series))]
-        colours = alt.Scale(domain=series, range=list(palette))
-        colour = alt.Color("series:N", title=None, scale=colours, legend=alt.Legend(**_LEGEND))
-        base = alt.Chart(alt.Data(values=list(data)), width=_WIDTH, height=height)
+        colour = _colour(alt, "series", series)
+        if zero:  # pairs of models do not have the colours of models
+            colours = alt.Scale(domain=series, range=[PALETTE[-1 - i % 4] for i in range(len(series))])
+            colour = alt.Color("series:N", title=None, scale=colours, legend=_legend(alt, series))
+        base = alt.Chart(alt.Data(values=list(data)), width=WIDTH, height=height)
         scale = alt.Scale(domain=list(strengths), paddingInner=0.6, paddingOuter=0.3)
         axis = alt.Axis(labelAngle=0, grid=False)
         x = alt.X("strength:N", title=x_title, sort=list(strengths), scale=scale, axis=axis)
@@ -84,7 +75,7 @@ def harm(
         rules = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
             x=x, xOffset=offset, y=alt.Y("low:Q", title=title), y2="high:Q", color=colour
         )
-        shape = alt.Shape("series:N", title=None, scale=alt.Scale(domain=series, range=list(_SHAPES)))
+        shape = _shape(alt, "series", series)
         points = base.mark_point(filled=True, size=40, opacity=1).encode(
             x=x, xOffset=offset, y=y, color=colour, shape=shape
         )
@@ -112,8 +103,7 @@ def reliability_diagram(rows: Sequence[Row]) -> str:
     lowest = min(min(row["confidence"], row["low"]) for row in rows)
     domain = [max(0.0, lowest - 0.02), 1.0]
     base = alt.Chart().properties(width=300, height=260)
-    colours = alt.Scale(domain=series, range=list(PALETTE[: len(series)]))
-    colour = alt.Color("series:N", title=None, scale=colours, legend=alt.Legend(**_LEGEND))
+    colour = _colour(alt, "series", series)
     x = alt.X("confidence:Q", title="confidence of the decision", scale=alt.Scale(domain=domain, nice=False))
     y = alt.Y("value:Q", title="share of right decisions", scale=alt.Scale(domain=domain, nice=False))
     rules = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
@@ -122,7 +112,7 @@ def reliability_diagram(rows: Sequence[Row]) -> str:
         y2="high:Q",
         color=colour,
     )
-    shape = alt.Shape("series:N", title=None, scale=alt.Scale(domain=series, range=list(_SHAPES)))
+    shape = _shape(alt, "series", series)
     points = base.mark_point(filled=True, size=40, opacity=1).encode(x=x, y=y, color=colour, shape=shape)
     diagonal = base.mark_line(color="#888", strokeDash=[4, 3])
     corners = [

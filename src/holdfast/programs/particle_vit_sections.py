@@ -63,7 +63,7 @@ def curves(title: str, folders: Sequence[Path]) -> Section | None:
             caption = "The epoch with the highest validation ROC-AUC is the one that was kept."
             figures.append({"title": f"Learning: {words}", "svg": svg, "caption": caption})
     if roc:
-        caption = "On the validation split; dashed: chance."
+        caption = "On the validation split; the grey diagonal is chance."
         figures.append({"title": "ROC curves", "svg": training_charts.roc(roc), "caption": caption})
     return _section(title, "How the models trained.", [], figures=figures) if figures else None
 

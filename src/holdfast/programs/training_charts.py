@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from holdfast.programs.charts import PALETTE, Row, svg
-
-
-def _altair() -> Any:
-    import altair
-
-    return altair
+from holdfast.programs.charts import WIDTH, Row, _altair, _colour, _lines, _order, _shape, svg
 
 
 def learning(history: Sequence[dict[str, Any]], *, loss: str = "loss (nats)") -> str:
@@ -28,7 +22,7 @@ def learning(history: Sequence[dict[str, Any]], *, loss: str = "loss (nats)") ->
             if line.get(key) is not None
         ]
         if rows:
-            base = alt.Chart(alt.Data(values=rows), width=520, height=190)
+            base = alt.Chart(alt.Data(values=rows), width=WIDTH, height=190)
             x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"))
             y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
             colour = _colour(alt, "series", _order(rows, "series"))
@@ -46,9 +40,7 @@ def roc(rows: Sequence[Row]) -> str:
     order = alt.Order("position:Q")
     numbered = [{**row, "position": index} for index, row in enumerate(rows)]
     base = base.properties(data=alt.Data(values=numbered))
-    lines = base.mark_line().encode(
-        x=x, y=y, order=order, color=_colour(alt, "series", _order(rows, "series"))
-    )
+    lines = base.mark_line().encode(x=x, y=y, order=order, **_lines(alt, "series", _order(rows, "series")))
     ends = alt.Data(values=[{"x": 0, "y": 0}, {"x": 1, "y": 1}])
     chance = alt.Chart(ends).mark_line(color="#888", strokeDash=[4, 3]).encode(x="x:Q", y="y:Q")
     return svg(chance + lines)
@@ -57,7 +49,7 @@ def roc(rows: Sequence[Row]) -> str:
 def sizes(rows: Sequence[Row], *, y_title: str) -> str:
     """Lines with interval bars over a logarithmic ``images``; rows have model, images, value, low, high."""
     alt = _altair()
-    base = alt.Chart(alt.Data(values=list(rows)), width=520, height=280)
+    base = alt.Chart(alt.Data(values=list(rows)), width=WIDTH, height=280)
     order = _order(rows, "model")
     colour = _colour(alt, "model", order)
     ticks = sorted({row["images"] for row in rows})
@@ -65,16 +57,8 @@ def sizes(rows: Sequence[Row], *, y_title: str) -> str:
     x = alt.X("images:Q", title="training images", scale=alt.Scale(type="log", nice=False), axis=axis)
     y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False))
     bars = base.mark_rule(opacity=0.6).encode(x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour)
-    shape = alt.Shape("model:N", title=None, scale=alt.Scale(domain=order))
     lines = base.mark_line().encode(x=x, y=y, color=colour)
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour, shape=shape)
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(
+        x=x, y=y, color=colour, shape=_shape(alt, "model", order)
+    )
     return svg(bars + lines + points)
-
-
-def _colour(alt: Any, field: str, values: Sequence[str]) -> Any:
-    scale = alt.Scale(domain=list(values), range=list(PALETTE[: len(values)]))
-    return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(orient="top", labelLimit=300))
-
-
-def _order(rows: Sequence[Row], field: str) -> list[str]:
-    return list(dict.fromkeys(row[field] for row in rows))
