@@ -100,7 +100,7 @@ def _alive(pid):
     ("words", "message"),
     [
         (["sh", "-c", "echo one; echo two >&2; exit 7"], r"failed \(exit code 7\): got 'two'"),
-        (["sh", "-c", "kill -9 $$"], r"crashed \(signal 9\)"),
+        (["sh", "-c", "kill -9 $$"], r"was killed \(signal 9\)"),
         (["no-such-program-anywhere"], r"failed \(exit code 127\).*not found"),
     ],
     ids=["exit code", "signal", "no such program"],

@@ -164,11 +164,17 @@ def test_a_condition_skips_a_step_and_nulls_its_outputs(toys, tmp_path, wanted, 
     assert bool(result.records) == wanted
 
 
-def test_exposed_step_inputs_can_be_set(toys):
+def test_step_inputs_can_be_set(toys):
     toys.chain(choices={"add.b": {"type": "integer", "low": 1, "high": 9}})
-    assert run("workflow:chain", {"add.b": "7"}).output("add", "sum").read_text() == "8"
-    with pytest.raises(UsageError, match=r"unknown input 'add.c': expected one of a, add.b"):
+    result = run("workflow:chain", {"add.b": "7"})
+    assert result.output("add", "sum").read_text() == "8"
+    assert result.inputs == {"a": 1, "add.b": 7}
+    with pytest.raises(UsageError, match=r"unknown input 'add.c': expected one of add.a, add.b"):
         run("workflow:chain", {"add.c": 1})
+    with pytest.raises(UsageError, match=r"unknown input 'zzz.c': expected one of a, add.b"):
+        run("workflow:chain", {"zzz.c": 1})
+    with pytest.raises(UsageError, match=r"input 'add.b': expected an integer, got 'x'"):
+        run("workflow:chain", {"add.b": "x"})
 
 
 def test_folders_are_published_whole_and_replaced(toys, tmp_path):
@@ -194,7 +200,7 @@ FAILURES = {
     "full disk": ("raise OSError(28, 'No space left on device', 'big.bin')", "cannot write big.bin", 6),
     "exception": ("raise ValueError('boom')", "got 'ValueError: boom'", 5),
     "exit code": ("import sys; print('sorry'); sys.exit(3)", "failed (exit code 3): got 'sorry'", 5),
-    "killed": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "crashed (signal 9)", 5),
+    "killed": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was killed (signal 9)", 5),
     "segmentation fault": (
         "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
         "crashed (signal 11)",

@@ -100,6 +100,10 @@ class StepError(HoldfastError):
         return (*super().__reduce__(), {"exit_code": self.exit_code})
 
 
+class InfrastructureError(StepError):
+    """A step that the machine ended, not its program: killed from outside, a lost worker; worth a retry."""
+
+
 class StorageError(HoldfastError):
     """A file that could not be written whole (full disk, permissions); nothing half-written is left."""
 

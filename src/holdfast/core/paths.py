@@ -61,6 +61,16 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _umask() -> int:
+    """The permissions that new files of this process do not get; read without being set, where possible."""
+    with suppress(OSError, StopIteration):
+        with open("/proc/self/status", encoding="utf-8") as status:
+            return int(next(line for line in status if line.startswith("Umask:")).split()[1], 8)
+    umask = os.umask(0)  # for a moment other threads create files that everybody may write
+    os.umask(umask)
+    return umask
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; rename it onto ``path`` on success, remove it on any failure.
@@ -74,9 +84,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide shared results from a group
+            temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would hide shared results from a group
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -110,9 +118,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        umask = os.umask(0)
-        os.umask(umask)
-        staging.chmod(0o777 & ~umask)  # mkdtemp's 0700 would hide shared results from a group
+        staging.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would hide shared results from a group
         try:
             yield staging
             publish_folder(staging, target)

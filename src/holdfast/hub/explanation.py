@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from holdfast.core.paths import home
+from holdfast.core.result import Record, read_records
 from holdfast.hub import key as keys
 from holdfast.hub import run_record
 from holdfast.hub.cache import Cache
@@ -94,13 +95,18 @@ class _Forecast:
         self.outputs: dict[str, dict[str, str] | None] = {}
         self.made: dict[str, str] = {}
         self.misses: set[str] = set()
+        self.records: dict[str, list[Record]] = {}
         self.history = run_record.History(plan.component.id)
 
     def steps(self) -> list[StepExplanation]:
         return [self._step(step) for step in self.plan.steps]
 
     def _step(self, step: BoundStep) -> StepExplanation:
-        unmet = step.when.unmet(self.inputs[step.when.input]) if step.when else None
+        judges = [name for names in step.judged.values() for name in names if name in self.misses]
+        if judges:
+            self.misses.add(step.id)
+            return self._explained(step, "miss", [f"will run or be skipped once step {judges[0]} has run"])
+        unmet = step.unmet(self.inputs, self.records)
         if unmet is not None:
             self.outputs[step.id] = None
             return self._explained(step, "skipped", [unmet])
@@ -109,7 +115,7 @@ class _Forecast:
             self.misses.add(step.id)
             return self._explained(step, "miss", [f"will run because step {waiting_for[0]} will run"])
         inputs = self.plan.step_inputs(step, self.inputs, self.outputs)
-        facets = keys.facets(step.program, inputs, self.cache.hashes, self.made)
+        facets = keys.of_step(step, inputs, self.cache.hashes, self.made)
         key, cached = keys.key(facets), described(step.program, Program).cache
         entry = self.cache.read(key) if cached else None
         last = self.history.last_step(step.id)
@@ -126,6 +132,7 @@ class _Forecast:
             return self._explained(step, "miss", why, key)
         paths = {name: str(path) for name, path in entry.paths().items()}
         self.outputs[step.id] = paths
+        self.records[step.id] = [record for path in entry.records() for record in read_records(path)]
         self.made.update({path: entry.meta["outputs"][name]["hash"] for name, path in paths.items()})
         return self._explained(step, "hit", why, key)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.core import environment
 from holdfast.core.canonical import content_hash, hash_file
@@ -15,7 +15,11 @@ from holdfast.hub.component import Component, described
 from holdfast.hub.hashes import FileHashes
 from holdfast.hub.inputs import PATH_TYPES
 from holdfast.hub.kinds import Program
+from holdfast.hub.kinds.matrix import REPETITION
 from holdfast.hub.values import source_paths
+
+if TYPE_CHECKING:
+    from holdfast.hub.workflow import BoundStep
 
 _CODE = frozenset({".py", ".so", ".pyd", ".dylib", ".j2"})
 Facets = dict[str, Any]
@@ -53,6 +57,15 @@ def facets(
         "software": environment.software(),
     }
     return {**found, "needs": dict(needs)} if needs else found
+
+
+def of_step(
+    step: BoundStep, inputs: Mapping[str, Any], hashes: FileHashes, made: Mapping[str, str]
+) -> Facets:
+    """The facets of a workflow's step; repetitions but the first are results of their own."""
+    found = facets(step.program, inputs, hashes, made)
+    number = step.cell.get(REPETITION, 0)
+    return {**found, REPETITION: number} if number else found
 
 
 def key(found: Facets) -> str:

@@ -8,21 +8,26 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from holdfast.core.errors import INTERRUPTED_EXIT_CODE, StepError
+from holdfast.core.errors import INTERRUPTED_EXIT_CODE, InfrastructureError, StepError
 from holdfast.core.paths import storage_errors, write_json
+from holdfast.hub import limits
 from holdfast.hub.cache import LOG, OUTPUTS
 from holdfast.hub.component import Component, described
 from holdfast.hub.needs import Satisfied, place, variables
-from holdfast.hub.kinds import PLACEHOLDER, Program
+from holdfast.hub.kinds import PLACEHOLDER, Program, Resources
+from holdfast.hub.pulled import require_consent
 
 GRACE_S = 10.0
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 # The guard waits in the program's group for the runner to vanish (end of file on its pipe), however that
 # happens, and then ends the whole group. It is forked twice so that it is no child of the program.
@@ -90,31 +95,72 @@ class Call:
         return expanded
 
 
-def execute(call: Call, *, timeout: float | None = None, keep: tuple[int, ...] = ()) -> None:
+class Stop:
+    """A way to interrupt programs that other threads have started; those started later are ended at once."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    @contextmanager
+    def watch(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Count ``process`` among the running ones. Raises KeyboardInterrupt if they are to stop."""
+        with self._lock:
+            self._running.add(process)
+        try:
+            if self.asked.is_set():
+                raise KeyboardInterrupt
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the groups of all running programs; from now on none starts."""
+        self.asked.set()
+        with self._lock:
+            for process in self._running:
+                _signal(process, number)
+
+
+def execute(
+    call: Call,
+    *,
+    timeout: float | None = None,
+    keep: tuple[int, ...] = (),
+    resources: Resources | None = None,
+    cpus: Sequence[int] = (),
+    stop: Stop | None = None,
+) -> None:
     """Run ``call`` to its end in a process group of its own; its words go to ``log.txt``.
 
-    ``keep`` are file descriptors that the program inherits (the lock of its step). On a terminal the
-    program's stderr passes through. Raises StepError if it fails, crashes or exceeds ``timeout`` seconds,
-    with the exit code of the program's own HoldfastError; KeyboardInterrupt after the group has ended.
+    ``keep`` are file descriptors that the program inherits (the lock of its step), ``cpus`` the cores it may
+    run on. On a terminal the program's stderr passes through. Raises StepError if it fails, crashes, exceeds
+    ``timeout`` seconds or its memory, with the exit code of the program's own HoldfastError;
+    InfrastructureError if it was killed from outside; KeyboardInterrupt after the group has ended.
     """
+    require_consent(call.component)
     (call.work / "error.json").unlink(missing_ok=True)
     command = call.command()
     watch, hold = os.pipe()
     log = call.work / LOG
     terminal = sys.stderr is not None and sys.stderr.isatty()
     try:
-        with storage_errors(log), log.open("wb") as sink:
+        with storage_errors(log), log.open("wb") as sink, limits.pinned(cpus):
             process = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "sh", *command],
+                ["/bin/sh", "-c", limits.prelude(resources) + _GUARD, "sh", *command],
                 stdin=watch,
                 stdout=sink,
                 stderr=None if terminal else subprocess.STDOUT,
                 cwd=call.out,
-                env=_environment() | variables(call.needs),
+                env=_environment() | variables(call.needs) | limits.environment(resources),
                 pass_fds=keep,
                 start_new_session=True,
             )
-        code = _wait(process, timeout)
+        code = _wait(process, timeout, resources, stop or Stop())
+    except _OverMemoryError as error:
+        raise StepError(f"used more than {error} MB of memory", remedy=f"see {log}") from None
     finally:
         os.close(watch)
         os.close(hold)
@@ -126,10 +172,20 @@ def execute(call: Call, *, timeout: float | None = None, keep: tuple[int, ...] =
         raise _failure(call.work, code)
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int | None:
+class _OverMemoryError(Exception):
+    """The limit in MB."""
+
+
+def _wait(
+    process: subprocess.Popen[bytes], timeout: float | None, resources: Resources | None, stop: Stop
+) -> int | None:
     """The exit code, None after a timeout; nothing of the group is left when this returns or raises."""
     try:
-        return process.wait(timeout)
+        with stop.watch(process):
+            code = _watched(process, timeout, resources.memory_mb if resources else None)
+        if stop.asked.is_set():
+            raise KeyboardInterrupt
+        return code
     except subprocess.TimeoutExpired:
         return None
     except KeyboardInterrupt:
@@ -140,6 +196,21 @@ def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int | None
     finally:
         _signal(process, signal.SIGKILL)
         process.wait()
+
+
+def _watched(process: subprocess.Popen[bytes], timeout: float | None, memory_mb: float | None) -> int:
+    if memory_mb is None:
+        return process.wait(timeout)
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = limits.WATCH_S if end is None else min(limits.WATCH_S, end - time.monotonic())
+        try:
+            return process.wait(max(0.0, left))
+        except subprocess.TimeoutExpired:
+            if end is not None and time.monotonic() >= end:
+                raise
+        if limits.resident_bytes(process.pid) > memory_mb * 1e6:
+            raise _OverMemoryError(f"{memory_mb:g}")
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -174,6 +245,8 @@ def _failure(work: Path, code: int) -> StepError:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     number = -code if code < 0 else 0
+    if number in _FROM_OUTSIDE:
+        return InfrastructureError(f"was killed (signal {number})", remedy=f"see {log}; is memory short?")
     end = f"crashed (signal {number})" if number else f"failed (exit code {code})"
     last = _last_line(log)
     return StepError(end, got=repr(last) if last else None, remedy=f"see {log}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from holdfast.core import environment
-from holdfast.core.paths import atomic_folder, home, write_json
+from holdfast.core.errors import DataError, UnknownNameError, UsageError
+from holdfast.core.paths import atomic_folder, home, write_json, write_text
 from holdfast.core.result import Record, write_records
+from holdfast.hub.machine_state import State, machine_state
 
 SCHEMA: Final = "holdfast.run/1"
 _ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
+_NAME = re.compile(r"[\w.-]*\w[\w.-]*")
 StepStatus = Literal["hit", "ran", "skipped", "failed", "interrupted"]
 RunStatus = Literal["ok", "failed", "interrupted"]
 
 
 @dataclass
 class StepResult:
-    """One step of a run. ``reasons`` say why it hit or missed; ``made`` is when its result was measured."""
+    """One step of a run. ``reasons`` say why it hit or missed; ``made`` is when its result was measured.
+
+    ``cell`` is its place along the axes of a matrix, ``attempts`` how often it was tried.
+    """
 
     id: str
     title: str
@@ -38,6 +44,8 @@ class StepResult:
     outputs: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     log: str | None = None
+    cell: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 1
 
     @property
     def hit(self) -> bool:
@@ -47,7 +55,10 @@ class StepResult:
 
 @dataclass
 class Run:
-    """One run of a component: what went in, what each step did, what was measured, where it is kept."""
+    """One run of a component: what went in, what each step did, what was measured, where it is kept.
+
+    ``machine`` is the state of the machine ``before`` the run and, once it is saved, ``after``.
+    """
 
     id: str
     component: str
@@ -62,6 +73,7 @@ class Run:
     records: list[Record] = field(default_factory=list, repr=False)
     folder: Path | None = None
     out: Path | None = None
+    machine: dict[str, State] = field(default_factory=lambda: {"before": machine_state()}, repr=False)
 
     def output(self, step: str, name: str) -> Path:
         """Path of an output of a step."""
@@ -84,6 +96,7 @@ class Run:
             "software": environment.software(),
             "platform": environment.machine(),
             "host": environment.host(),
+            "machine": self.machine,
         }
 
     def write(self, folder: Path) -> None:
@@ -92,11 +105,17 @@ class Run:
         write_json(folder / "run.json", self.to_json())
 
 
-def save(run: Run) -> Path:
-    """Keep ``run`` as an experiment, whole or not at all; return its folder. Raises StorageError."""
+def save(run: Run, files: Mapping[str, str] | None = None) -> Path:
+    """Keep ``run`` as an experiment, whole or not at all; return its folder. Raises StorageError.
+
+    ``files``: further texts that lie in the folder, by name.
+    """
     target = experiments() / run.component.partition(":")[2] / run.id
+    run.machine["after"] = machine_state()
     with atomic_folder(target) as staging:
         run.write(staging)
+        for name, text in (files or {}).items():
+            write_text(staging / name, text)
     run.folder = target
     return target
 
@@ -104,6 +123,43 @@ def save(run: Run) -> Path:
 def experiments() -> Path:
     """Folder of all experiments: ``<name>/<run id>/``."""
     return home() / "experiments"
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """``run.json`` of an experiment's folder. Raises DataError for one that is not whole."""
+    try:
+        run: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if run["schema"] != SCHEMA:
+            raise ValueError(f"schema {run['schema']}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(str(folder), expected=f"a {SCHEMA} experiment", got=str(error)) from error
+    return run
+
+
+def locate(experiment: str | Path) -> Path:
+    """The folder of the run that ``experiment`` means: a folder with ``run.json``, a run id, or a name.
+
+    A name (``NAME``, ``experiment:NAME``, or ``kind:NAME`` where runs of several kinds have it) means its
+    newest run. Raises UnknownNameError, and UsageError where runs of several components have the name.
+    """
+    text = str(experiment)
+    if (Path(text) / "run.json").is_file():
+        return Path(text)
+    if _ID.fullmatch(text):
+        found = next(experiments().glob(f"*/{text}/run.json"), None)
+        if found is not None:
+            return found.parent
+    kind, colon, name = text.rpartition(":")
+    of = {folder: load(folder)["component"] for folder in run_folders(name)} if _NAME.fullmatch(name) else {}
+    if colon and kind != "experiment":
+        of = {folder: component for folder, component in of.items() if component == text}
+    if not of:
+        names = [path.name for path in experiments().glob("[!.]*")]
+        raise UnknownNameError("experiment", text, names)
+    if len(set(of.values())) > 1:
+        got = ", ".join(sorted(set(of.values())))
+        raise UsageError(f"experiment {text}", expected="runs of one component", got=got, remedy="name it")
+    return next(iter(of))
 
 
 def new_id(component: str) -> str:

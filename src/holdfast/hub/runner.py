@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,20 +11,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from holdfast.core.errors import DataError, HoldfastError, StepError, StorageError
+from holdfast.core.errors import HoldfastError, InfrastructureError, StorageError
 from holdfast.core.paths import home
-from holdfast.core.result import ComponentRef, Record, read_records, write_records
+from holdfast.core.result import Record, read_records
 from holdfast.hub import key as keys
 from holdfast.hub import publish, run_record
-from holdfast.hub.cache import LOG, Cache, Entry
+from holdfast.hub.cache import LOG, Cache
 from holdfast.hub.component import Component, described
 from holdfast.hub.explanation import reasons
 from holdfast.hub.hashes import FileHashes
 from holdfast.hub.kinds import Program
-from holdfast.hub.process import Call, execute, terminable
+from holdfast.hub.matrix import with_cell
+from holdfast.hub.places import Places, outcome, places
+from holdfast.hub.process import terminable
 from holdfast.hub.repository import find
 from holdfast.hub.run_record import Run, StepResult
-from holdfast.hub.workflow import BoundStep, Plan, load
+from holdfast.hub.work import Made, Work, with_components
+from holdfast.hub.workflow import BoundStep, Plan, Queue, load
 
 
 @dataclass(frozen=True)
@@ -50,23 +54,29 @@ def run(
     force: bool = False,
     on_event: OnEvent | None = None,
     project: Path | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
 ) -> Run:
     """Run a workflow, a program alone, or a paper's workflow, on ``inputs`` (text is parsed as declared).
 
-    Every step is served from the cache if its key was seen before, unless ``force``. The run is kept as an
-    experiment, also if it fails; with ``out`` the declared outputs, ``records.jsonl`` and ``run.json`` are
-    copied there. A paper's claims are then rendered beside these records, to ``paper.html`` in ``out`` or in
-    the experiment. Raises UsageError for inputs, ComponentError for components, StepError for a step that
-    fails (with the exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C or SIGTERM:
-    running it again continues.
+    ``step.input`` among ``inputs`` sets the input of a step. Every step is served from the cache if its key
+    was seen before, unless ``force``. The run is kept as an experiment, also if it fails; with ``out`` the
+    declared outputs, ``records.jsonl`` and ``run.json`` are copied there. A paper's claims are then rendered
+    beside these records, to ``paper.html`` in ``out`` or in the experiment. Independent steps run one by one,
+    up to ``workers`` at the same time on this machine, or with ``executor``, whose ``workers`` share this
+    home folder.
+
+    Raises UsageError for inputs, ComponentError for components, StepError for a step that fails (with the
+    exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C or SIGTERM: running it again
+    continues.
     """
     found = find(component, project=project) if isinstance(component, str) else component
     plan = load(found, project=project)
     resolved = plan.resolve(inputs or {})
     if out is not None:
         publish.prepare(out)
-    with terminable():
-        result = _Runner(plan, resolved, force, on_event or (lambda event: None)).run(out)
+    with terminable(), places(executor, workers) as where:
+        result = _Runner(plan, resolved, force, on_event or (lambda event: None), where).run(out)
     if found.kind == "paper":
         from holdfast.hub import paper
 
@@ -75,14 +85,21 @@ def run(
 
 
 class _Runner:
-    def __init__(self, plan: Plan, inputs: dict[str, Any], force: bool, on_event: OnEvent) -> None:
+    def __init__(
+        self, plan: Plan, inputs: dict[str, Any], force: bool, on_event: OnEvent, places: Places
+    ) -> None:
         self.plan, self.inputs, self.force, self.on_event = plan, inputs, force, on_event
+        self.places = places
         self.hashes = FileHashes(home() / "hashes.sqlite")
         self.cache = Cache(home(), self.hashes)
         self.outputs: dict[str, dict[str, str] | None] = {}
         self.made: dict[str, str] = {}
         component = plan.component
         self.history = run_record.History(component.id)
+        self.results: dict[str, StepResult] = {}
+        self.records: dict[str, list[Record]] = {}
+        self.begun: dict[str, float] = {}
+        self.index = {step.id: index for index, step in enumerate(plan.steps, start=1)}
         self.result = Run(
             run_record.new_id(component.id),
             component.id,
@@ -95,8 +112,7 @@ class _Runner:
     def run(self, out: Path | None) -> Run:
         start = perf_counter()
         try:
-            for index, step in enumerate(self.plan.steps, start=1):
-                self._step(step, index)
+            self._steps()
         except BaseException as error:
             self.result.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             self.result.error = str(error) or self.result.status
@@ -112,43 +128,66 @@ class _Runner:
 
     def _save(self, start: float) -> None:
         self.result.seconds = perf_counter() - start
+        self.result.steps = [self.results[step.id] for step in self.plan.steps if step.id in self.results]
+        self.result.records = [record for step in self.plan.steps for record in self.records.get(step.id, ())]
         run_record.save(self.result)
 
-    def _step(self, step: BoundStep, index: int) -> None:
-        result = StepResult(step.id, step.title, step.program.id, "skipped")
-        self.result.steps.append(result)
+    def _steps(self) -> None:
+        """Start every step as soon as what it needs has ended and there is room; after an error, no other.
 
-        def tell(kind: Any, message: str = "") -> None:
-            total = len(self.plan.steps)
-            self.on_event(Event(kind, step.id, step.title, index, total, result.seconds, message))
+        Raises the error of the first step in the plan that has one, when nothing runs any more.
+        """
+        queue = Queue(self.plan.steps)
+        errors: dict[int, BaseException] = {}
+        try:
+            while True:
+                while not errors and (step := queue.peek()) is not None and self._fits(step):
+                    queue.take()
+                    try:
+                        if self._begin(step):
+                            queue.done(step.id)
+                    except HoldfastError as error:
+                        self._failed(step, error)
+                        errors[self.index[step.id]] = error
+                if not self.begun:
+                    break
+                for name, ended in self.places.finished():
+                    problem = self._end(self.plan.steps[self.index[name] - 1], outcome(ended))
+                    if problem is None:
+                        queue.done(name)
+                    else:
+                        errors[self.index[name]] = problem
+        except KeyboardInterrupt as interrupt:
+            self.places.interrupt()
+            for name in list(self.begun):
+                self._failed(self.plan.steps[self.index[name] - 1], interrupt)
+            raise
+        if errors:
+            raise errors[min(errors)]
 
-        unmet = step.when.unmet(self.inputs[step.when.input]) if step.when else None
+    def _fits(self, step: BoundStep) -> bool:
+        return self.places.fits(step.step.resources)
+
+    def _tell(self, step: BoundStep, kind: Any, message: str = "") -> None:
+        seconds, total = self.results[step.id].seconds, len(self.plan.steps)
+        self.on_event(Event(kind, step.id, step.title, self.index[step.id], total, seconds, message))
+
+    def _begin(self, step: BoundStep) -> bool:
+        """Skip ``step``, serve it from the cache, or start it; return whether it has ended."""
+        result = StepResult(step.id, step.title, step.program.id, "skipped", cell=step.cell)
+        self.results[step.id] = result
+        unmet = step.unmet(self.inputs, self.records)
         if unmet is not None:
             self.outputs[step.id] = None
             result.reasons = [unmet]
-            tell("skipped", result.reasons[0])
-            return
-        start = perf_counter()
-        tell("start")
-        try:
-            result.status = "failed"
-            entry = self._entry(step, result, lambda: tell("waiting", "another process works on this step"))
-        except HoldfastError as error:
-            tell("failed", str(error))
-            raise
-        except KeyboardInterrupt:
-            result.status = "interrupted"
-            tell("interrupted")
-            raise
-        finally:
-            result.seconds = perf_counter() - start
-        self._keep(step, result, entry)
-        tell(result.status)
-
-    def _entry(self, step: BoundStep, result: StepResult, on_wait: Callable[[], None]) -> Entry:
+            self._tell(step, "skipped", unmet)
+            return True
+        start = self.begun[step.id] = perf_counter()
+        self._tell(step, "start")
+        result.status = "failed"
         program = described(step.program, Program)
         inputs = self.plan.step_inputs(step, self.inputs, self.outputs)
-        facets = keys.facets(step.program, inputs, self.hashes, self.made)
+        facets = keys.of_step(step, inputs, self.hashes, self.made)
         key = keys.key(facets if program.cache else {**facets, "run": self.result.id})
         result.key, result.facets = key, facets
         last = self.history.last_step(step.id)
@@ -156,82 +195,65 @@ class _Runner:
         if not self.force:
             damaged = self.cache.folder(key).exists()
             if entry := self.cache.lookup(key):
-                result.status, result.reasons = "hit", reasons(facets, last, hit=True)
-                return entry
-        with self.cache.lock(key, on_wait) as lock:
-            if not self.force and (entry := self.cache.lookup(key)):
-                result.status, result.reasons = "hit", ["another process finished it meanwhile"]
-                return entry
-            result.reasons = reasons(
-                facets, last, hit=False, forced=self.force, cached=program.cache, damaged=damaged
-            )
-            entry = self._execute(step, inputs, facets, key, lock)
-        result.status = "ran"
-        return entry
+                result.reasons = reasons(facets, last, hit=True)
+                self._ended(step, Made(entry, "hit"), perf_counter() - start)
+                return True
+        result.reasons = reasons(
+            facets, last, hit=False, forced=self.force, cached=program.cache, damaged=damaged
+        )
+        work = Work(
+            step.id,
+            step.program,
+            inputs,
+            facets,
+            key,
+            home(),
+            force=self.force,
+            timeout_s=step.step.timeout_s or program.timeout_s,
+            resources=step.step.resources,
+            retries=step.step.retries,
+        )
+        self.places.start(work, lambda: self._tell(step, "waiting", "another process works on this step"))
+        return False
 
-    def _execute(
-        self, step: BoundStep, inputs: dict[str, Any], facets: keys.Facets, key: str, lock: int
-    ) -> Entry:
-        program = described(step.program, Program)
-        work = self.cache.start(key, keep=program.resumable and not self.force)
-        start = perf_counter()
-        call = Call(step.program, inputs, work)
-        try:
-            execute(call, timeout=program.timeout_s, keep=(lock,))
-            _check_outputs(program, call)
-            _complete_records(program, call, {step.program.id: step.program.ref})
-        except (StepError, DataError) as error:
-            code = (
-                None
-                if type(error) is StepError and error.exit_code == StepError.exit_code
-                else error.exit_code
-            )
-            raise StepError(f"step {step.id}: {error}", exit_code=code) from error
-        meta = {
-            "schema": "holdfast.result/1",
-            "component": step.program.id,
-            "facets": facets,
-            "seconds": perf_counter() - start,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "outputs": {name: {"path": output.path} for name, output in program.outputs.items()},
-            "records": [
-                {"path": str(path.relative_to(call.out))} for path in _record_files(program, call.out)
-            ],
-        }
-        return self.cache.commit(key, meta)
+    def _end(self, step: BoundStep, ended: Made | BaseException) -> BaseException | None:
+        """Keep what a started step has made; return the error that it ended with."""
+        seconds = perf_counter() - self.begun[step.id]
+        if isinstance(ended, Made):
+            if ended.status == "hit":
+                self.results[step.id].reasons = ["another process finished it meanwhile"]
+            self._ended(step, ended, seconds)
+            return None
+        if not isinstance(ended, HoldfastError | KeyboardInterrupt):
+            lost = f"{type(ended).__name__}: {ended}"
+            ended = InfrastructureError(f"step {step.id}: lost by its executor", got=lost)
+        self._failed(step, ended)
+        if isinstance(ended, KeyboardInterrupt):
+            raise ended
+        return ended
 
-    def _keep(self, step: BoundStep, result: StepResult, entry: Entry) -> None:
+    def _failed(self, step: BoundStep, error: BaseException) -> None:
+        result = self.results[step.id]
+        result.seconds = perf_counter() - self.begun.pop(step.id, perf_counter())
+        if isinstance(error, KeyboardInterrupt):
+            result.status = "interrupted"
+            self._tell(step, "interrupted")
+        else:
+            self._tell(step, "failed", str(error))
+
+    def _ended(self, step: BoundStep, made: Made, seconds: float) -> None:
+        del self.begun[step.id]
+        result, entry = self.results[step.id], made.entry
+        result.status, result.seconds, result.attempts = made.status, seconds, made.attempts
         paths = {name: str(path) for name, path in entry.paths().items()}
         self.outputs[step.id] = result.outputs = paths
         result.hashes = {name: output["hash"] for name, output in entry.meta["outputs"].items()}
         self.made.update({path: result.hashes[name] for name, path in paths.items()})
         result.made, result.log = entry.meta["finished"], str(entry.folder / LOG)
         own = {self.plan.component.id: self.plan.component.ref}
-        for path in entry.records():
-            self.result.records += [_with_components(record, own) for record in read_records(path)]
-
-
-def _check_outputs(program: Program, call: Call) -> None:
-    for name, output in program.outputs.items():
-        path = call.out / output.path
-        if not (path.is_dir() if output.type == "folder" else path.is_file()):
-            raise StepError(
-                f"output {name!r} is missing",
-                expected=f"the {output.type} {output.path}",
-                remedy=f"see {call.work / LOG}",
-            )
-
-
-def _record_files(program: Program, out: Path) -> list[Path]:
-    declared = [output.path for output in program.outputs.values() if output.type == "records"]
-    names = dict.fromkeys([*declared, "records.jsonl"])
-    return [out / name for name in names if (out / name).is_file()]
-
-
-def _complete_records(program: Program, call: Call, components: dict[str, ComponentRef]) -> None:
-    for path in _record_files(program, call.out):
-        write_records(path, [_with_components(record, components) for record in read_records(path)])
-
-
-def _with_components(record: Record, components: dict[str, ComponentRef]) -> Record:
-    return record.model_copy(update={"components": {**record.components, **components}})
+        self.records[step.id] = [
+            with_cell(with_components(record, own), step.cell)
+            for path in entry.records()
+            for record in read_records(path)
+        ]
+        self._tell(step, result.status)

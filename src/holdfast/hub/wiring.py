@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import ComponentError, UsageError
 from holdfast.hub.inputs import Input
-from holdfast.hub.kinds import Program, Step, TuningChoice, Workflow
+from holdfast.hub.kinds import Program, Step, TuningChoice, When, Workflow
 from holdfast.hub.values import unknown_input
+
+if TYPE_CHECKING:
+    from holdfast.hub.matrix import Grid
 
 _ACCEPTS = {
     "string": {"string"},
@@ -25,8 +28,8 @@ _ACCEPTS = {
 
 
 def split(reference: str) -> tuple[str, str]:
-    """``"train.model"`` as ``("train", "model")``."""
-    place, _, name = reference.partition(".")
+    """``"train.model"`` as ``("train", "model")``; the step may be a cell, ``train[lr=0.1]``."""
+    place, _, name = reference.rpartition(".")
     return place, name
 
 
@@ -43,9 +46,9 @@ def references(value: Any) -> list[str]:
     return [item for item in found if item is not None]
 
 
-def upstream(step: Step) -> set[str]:
-    """Ids of the steps whose outputs ``step`` uses."""
-    return {split(ref)[0] for value in step.with_.values() for ref in references(value)} - {"inputs"}
+def upstream(wires: Mapping[str, Any]) -> set[str]:
+    """Ids of the steps whose outputs ``wires`` carry."""
+    return {split(ref)[0] for value in wires.values() for ref in references(value)} - {"inputs"}
 
 
 def value_of(wired: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Mapping[str, str] | None]) -> Any:
@@ -76,6 +79,7 @@ class Scope:
 
     workflow: Workflow
     programs: dict[str, Program]
+    grid: Grid
     where: str
 
     def check_step(self, step: Step) -> None:
@@ -89,10 +93,8 @@ class Scope:
         missing = [name for name, item in declared.items() if item.required and name not in step.with_]
         if missing:
             raise ComponentError(place, expected=f"a value for {', '.join(missing)}", got="none")
-        if step.when is not None:
-            source = self._input(step.when.input, f"{place} condition")
-            if not step.when.given:
-                self._literal(source, step.when.equals, f"{place} condition")
+        for condition in step.when.simple() if step.when is not None else ():
+            self._check_condition(condition, step, f"{place} condition")
 
     def check_outputs(self) -> None:
         """Every declared output of the workflow exists."""
@@ -118,6 +120,30 @@ class Scope:
                 exposed[name] = declared[field]
         return exposed
 
+    def _check_condition(self, condition: When, step: Step, place: str) -> None:
+        kind, name = condition.subject
+        if kind == "metric":
+            other = name.partition(".")[0]
+            if other not in self.programs or other == step.id:
+                known = ", ".join(each for each in self.programs if each != step.id)
+                raise ComponentError(place, expected=f"a metric of a step, one of {known}", got=repr(name))
+        elif kind == "matrix":
+            self._axis(name, step, place)
+        else:
+            source = self._input(name, place)
+            wanted = condition.one_of if condition.one_of is not None else [condition.equals]
+            if condition.at_least is not None or condition.at_most is not None:
+                if source.type not in ("integer", "number"):
+                    raise ComponentError(place, expected="a number", got=f"{name}, of type {source.type}")
+            elif not condition.given:
+                for value in wanted:
+                    self._literal(source, value, place)
+
+    def _axis(self, name: str, step: Step, place: str) -> None:
+        if name not in (axes := self.grid.axes(step.id)):
+            known = ", ".join(axes) or "none"
+            raise ComponentError(place, expected=f"an axis of its matrix, one of {known}", got=repr(name))
+
     def _check_wire(self, value: Any, target: Input, step: Step, place: str) -> None:
         single = reference(value)
         if single is not None:
@@ -139,14 +165,30 @@ class Scope:
     ) -> None:
         origin, name = split(source)
         offered: str
+        implied = list(step.when.implied()) if step.when is not None else []
+        if origin == "matrix":
+            self._axis(name, step, place)
+            item = target.model_copy(update={"type": wanted, "optional": nullable})
+            for cell in self.grid.cells(step.id):
+                self._literal(item, cell[name], place)
+            return
         if origin == "inputs":
             declared = self._input(name, place)
-            given = step.when is not None and step.when.given and step.when.input == name
+            given = any(each.given and each.input == name for each in implied)
             offered, maybe_null = declared.type, declared.optional and not given
         else:
             self._output(source, place)
             condition = next(other.when for other in self.workflow.steps if other.id == origin)
-            offered, maybe_null = "output", condition is not None and condition != step.when
+            offered, maybe_null = "output", condition is not None and condition not in implied
+            if self.grid.gathers(step.id, origin):
+                if target.type != "paths":
+                    raise ComponentError(
+                        place,
+                        expected=target.expected,
+                        got=f"{source}, once for every cell",
+                        remedy="give both steps the same axes, or gather them in an input of type paths",
+                    )
+                return
         if offered not in _ACCEPTS[wanted]:
             raise ComponentError(place, expected=target.expected, got=f"{source}, {_described(offered)}")
         if maybe_null and not nullable:

@@ -8,50 +8,54 @@ from pydantic import Field, field_validator, model_validator
 
 from holdfast.hub.inputs import Model, is_json, relative_path
 from holdfast.hub.kinds.base import Base, Identifier
+from holdfast.hub.kinds.condition import When
+from holdfast.hub.kinds.matrix import MOST_CELLS, Matrix
 
 RESERVED_OUTPUTS = ("run.json", "records.jsonl")
 
 
 class From(Model):
-    """A reference ``{"from": "inputs.NAME"}`` or ``{"from": "STEP.OUTPUT"}``."""
+    """A reference ``{"from": "inputs.NAME"}``, ``{"from": "matrix.AXIS"}`` or ``{"from": "STEP.OUTPUT"}``."""
 
     from_: Annotated[str, Field(alias="from", pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
 
 
-class When(Model):
-    """A step's condition: a workflow input ``equals`` a value, or was ``given`` (is not null)."""
+class Resources(Model):
+    """What a step may use: ``cores`` it is pinned to, and ``memory_mb`` (10⁶ bytes) of all its processes.
 
-    input: str
-    equals: Any = None
-    given: Literal[True] | None = None
+    Steps that run at the same time share the machine's cores and memory by these numbers. A process that
+    asks for more private memory than the limit is refused it; processes that together hold more are ended.
+    """
 
-    @model_validator(mode="after")
-    def _one_condition(self) -> When:
-        if ("equals" in self.model_fields_set) == (self.given is not None):
-            raise ValueError("give exactly one of 'equals' and 'given'")
-        return self
-
-    def unmet(self, value: Any) -> str | None:
-        """Why the step is skipped when the input is ``value``; None if it is not."""
-        if self.given:
-            return f"{self.input} is not given" if value is None else None
-        return None if value == self.equals else f"{self.input} is not {self.equals}"
+    cores: Annotated[int, Field(ge=1)] = 1
+    memory_mb: Annotated[float, Field(gt=0)] | None = None
 
 
 class Step(Model):
-    """One step: the program it uses and the wiring of its inputs, a literal or a reference each."""
+    """One step: the program it uses and the wiring of its inputs, a literal or a reference each.
+
+    With a ``matrix`` it is run for every cell (times those of the workflow's matrix, unless it is ``false``),
+    and each cell ``repetitions`` times. ``timeout_s`` replaces the program's own; ``retries`` is how often
+    the step is tried again after an infrastructure error, never after a failure or a crash of its own.
+    """
 
     id: Identifier
     uses: Annotated[str, Field(pattern=r"^program:")]
     with_: dict[str, Any] = Field(default={}, alias="with")
     when: When | None = None
     title: str = ""
+    matrix: Matrix | Literal[False] | None = None
+    repetitions: Annotated[int, Field(ge=1, le=MOST_CELLS)] | None = None
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    resources: Resources | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 0
 
     @field_validator("id")
     @classmethod
     def _not_reserved(cls, name: str) -> str:
-        if name == "inputs":
-            raise ValueError("'inputs' names the workflow's own inputs; choose another step id")
+        if name in ("inputs", "matrix"):
+            meant = {"inputs": "the workflow's own inputs", "matrix": "the axes of a matrix"}[name]
+            raise ValueError(f"{name!r} names {meant}; choose another step id")
         return name
 
 
@@ -80,12 +84,16 @@ class TuningChoice(Model):
 
 
 class Workflow(Base):
-    """Steps in a DAG; ``outputs`` are the files that a run leaves in the user's folder."""
+    """Steps in a DAG; ``outputs`` are the files that a run leaves in the user's folder.
+
+    A ``matrix`` runs the whole workflow for every cell; steps that say ``"matrix": false`` run once.
+    """
 
     kind: Literal["workflow"]
     steps: Annotated[list[Step], Field(min_length=1)]
     outputs: dict[str, From] = Field(default_factory=dict)
     choices: dict[str, TuningChoice] = Field(default_factory=dict)
+    matrix: Matrix | None = None
 
     @field_validator("outputs")
     @classmethod
