@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from holdfast.core.errors import ComponentError
 from holdfast.core.paths import home
 from holdfast.core.result import Record, read_records
 from holdfast.hub import key as keys
@@ -15,7 +16,9 @@ from holdfast.hub.cache import Cache
 from holdfast.hub.component import Component, described
 from holdfast.hub.hashes import FileHashes
 from holdfast.hub.kinds import Program
+from holdfast.hub.needs import Needs
 from holdfast.hub.repository import find
+from holdfast.hub.resolution import Choices
 from holdfast.hub.workflow import BoundStep, Plan, load
 
 
@@ -37,18 +40,24 @@ class StepExplanation:
 
 
 def explain(
-    component: Component | str, inputs: Mapping[str, Any] | None = None, *, project: Path | None = None
+    component: Component | str,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    project: Path | None = None,
+    software: Choices | None = None,
 ) -> list[StepExplanation]:
     """For every step of ``component`` on ``inputs``: hit, miss or skipped, and why. Runs and changes nothing.
 
-    Raises what ``run`` raises before its first step.
+    ``software`` says which of several installations is meant. Raises what ``run`` raises before its first
+    step.
     """
     found = find(component, project=project) if isinstance(component, str) else component
     plan = load(found, project=project)
     resolved = plan.resolve(inputs or {})
     hashes = FileHashes(home() / "hashes.sqlite")
     try:
-        return _Forecast(plan, resolved, Cache(home(), hashes)).steps()
+        needs = Needs(hashes, software=software, project=project)
+        return _Forecast(plan, resolved, Cache(home(), hashes), needs).steps()
     finally:
         hashes.close()
 
@@ -90,8 +99,8 @@ def reasons(
 
 
 class _Forecast:
-    def __init__(self, plan: Plan, inputs: dict[str, Any], cache: Cache) -> None:
-        self.plan, self.inputs, self.cache = plan, inputs, cache
+    def __init__(self, plan: Plan, inputs: dict[str, Any], cache: Cache, needs: Needs) -> None:
+        self.plan, self.inputs, self.cache, self.needs = plan, inputs, cache, needs
         self.outputs: dict[str, dict[str, str] | None] = {}
         self.made: dict[str, str] = {}
         self.misses: set[str] = set()
@@ -115,7 +124,12 @@ class _Forecast:
             self.misses.add(step.id)
             return self._explained(step, "miss", [f"will run because step {waiting_for[0]} will run"])
         inputs = self.plan.step_inputs(step, self.inputs, self.outputs)
-        facets = keys.of_step(step, inputs, self.cache.hashes, self.made)
+        try:
+            needs = self.needs.forecast(step.program)
+        except ComponentError as error:
+            self.misses.add(step.id)
+            return self._explained(step, "miss", [str(error)])
+        facets = keys.of_step(step, inputs, self.cache.hashes, self.made, needs)
         key, cached = keys.key(facets), described(step.program, Program).cache
         entry = self.cache.read(key) if cached else None
         last = self.history.last_step(step.id)

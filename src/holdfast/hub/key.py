@@ -19,6 +19,7 @@ from holdfast.hub.kinds.matrix import REPETITION
 from holdfast.hub.values import source_paths
 
 if TYPE_CHECKING:
+    from holdfast.hub.needs import Satisfied
     from holdfast.hub.workflow import BoundStep
 
 _CODE = frozenset({".py", ".so", ".pyd", ".dylib", ".j2"})
@@ -60,10 +61,16 @@ def facets(
 
 
 def of_step(
-    step: BoundStep, inputs: Mapping[str, Any], hashes: FileHashes, made: Mapping[str, str]
+    step: BoundStep,
+    inputs: Mapping[str, Any],
+    hashes: FileHashes,
+    made: Mapping[str, str],
+    needs: Mapping[str, Satisfied],
 ) -> Facets:
     """The facets of a workflow's step; repetitions but the first are results of their own."""
-    found = facets(step.program, inputs, hashes, made)
+    found = facets(
+        step.program, inputs, hashes, made, {name: item.facet() for name, item in needs.items()}
+    )
     number = step.cell.get(REPETITION, 0)
     return {**found, REPETITION: number} if number else found
 

@@ -22,7 +22,6 @@ from holdfast.core.paths import storage_errors, write_json
 from holdfast.hub import limits
 from holdfast.hub.cache import LOG, OUTPUTS
 from holdfast.hub.component import Component, described
-from holdfast.hub.needs import Satisfied, place, variables
 from holdfast.hub.kinds import PLACEHOLDER, Program, Resources
 from holdfast.hub.pulled import require_consent
 
@@ -41,7 +40,7 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Call:
-    """One program, its input values, the work folder (``outputs/``, ``log.txt``) it runs in, and its needs."""
+    """One program, its input values, the work folder it runs in (``outputs/``, ``log.txt``), its needs."""
 
     component: Component
     inputs: Mapping[str, Any]

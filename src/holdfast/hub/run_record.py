@@ -29,7 +29,8 @@ RunStatus = Literal["ok", "failed", "interrupted"]
 class StepResult:
     """One step of a run. ``reasons`` say why it hit or missed; ``made`` is when its result was measured.
 
-    ``cell`` is its place along the axes of a matrix, ``attempts`` how often it was tried.
+    ``cell`` is its place along the axes of a matrix, ``attempts`` how often it was tried, ``needs`` what its
+    needs became: id, version, hash and path.
     """
 
     id: str
@@ -46,6 +47,7 @@ class StepResult:
     log: str | None = None
     cell: dict[str, Any] = field(default_factory=dict)
     attempts: int = 1
+    needs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def hit(self) -> bool:

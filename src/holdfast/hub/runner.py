@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +22,11 @@ from holdfast.hub.explanation import reasons
 from holdfast.hub.hashes import FileHashes
 from holdfast.hub.kinds import Program
 from holdfast.hub.matrix import with_cell
+from holdfast.hub.needs import Needs
 from holdfast.hub.places import Places, outcome, places
 from holdfast.hub.process import terminable
 from holdfast.hub.repository import find
+from holdfast.hub.resolution import Choices
 from holdfast.hub.run_record import Run, StepResult
 from holdfast.hub.work import Made, Work, with_components
 from holdfast.hub.workflow import BoundStep, Plan, Queue, load
@@ -56,6 +58,8 @@ def run(
     project: Path | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
+    software: Choices | None = None,
+    lock: Path | None = None,
 ) -> Run:
     """Run a workflow, a program alone, or a paper's workflow, on ``inputs`` (text is parsed as declared).
 
@@ -66,17 +70,32 @@ def run(
     up to ``workers`` at the same time on this machine, or with ``executor``, whose ``workers`` share this
     home folder.
 
-    Raises UsageError for inputs, ComponentError for components, StepError for a step that fails (with the
+    What programs need is resolved before their step: software that is here (``software`` says which of
+    several: ``{"gcc": "/usr/bin/gcc-12"}``) and packages, which are installed unless that takes the network.
+    With a ``lock`` (a file that ``lock.write`` made) everything must be as it says, before anything runs;
+    inputs that it holds and that are not given are taken from it.
+
+    Raises DriftError where a lock is not met, UsageError for inputs, ComponentError for components, StepError for a step that fails (with the
     exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C or SIGTERM: running it again
     continues.
     """
     found = find(component, project=project) if isinstance(component, str) else component
     plan = load(found, project=project)
+    locked = None
+    if lock is not None:
+        from holdfast.hub import lock as locks
+
+        locked = locks.read(lock)
+        inputs = {**locked.inputs, **(inputs or {})}
     resolved = plan.resolve(inputs or {})
     if out is not None:
         publish.prepare(out)
-    with terminable(), places(executor, workers) as where:
-        result = _Runner(plan, resolved, force, on_event or (lambda event: None), where).run(out)
+    hashes = FileHashes(home() / "hashes.sqlite")
+    needs = Needs(hashes, software=software, locked=locked, project=project)
+    with closing(hashes), terminable(), places(executor, workers) as where:
+        if locked is not None:
+            locks.enforce(locked, plan, resolved, needs)
+        result = _Runner(plan, resolved, force, on_event or (lambda event: None), where, needs).run(out)
     if found.kind == "paper":
         from holdfast.hub import paper
 
@@ -86,11 +105,16 @@ def run(
 
 class _Runner:
     def __init__(
-        self, plan: Plan, inputs: dict[str, Any], force: bool, on_event: OnEvent, places: Places
+        self,
+        plan: Plan,
+        inputs: dict[str, Any],
+        force: bool,
+        on_event: OnEvent,
+        places: Places,
+        needs: Needs,
     ) -> None:
         self.plan, self.inputs, self.force, self.on_event = plan, inputs, force, on_event
-        self.places = places
-        self.hashes = FileHashes(home() / "hashes.sqlite")
+        self.places, self.needs, self.hashes = places, needs, needs.hashes
         self.cache = Cache(home(), self.hashes)
         self.outputs: dict[str, dict[str, str] | None] = {}
         self.made: dict[str, str] = {}
@@ -119,8 +143,6 @@ class _Runner:
             with suppress(StorageError):  # the first error is the one to tell
                 self._save(start)
             raise
-        finally:
-            self.hashes.close()
         self._save(start)
         if out is not None:
             publish.outputs(self.plan, self.outputs, self.result, out)
@@ -187,7 +209,9 @@ class _Runner:
         result.status = "failed"
         program = described(step.program, Program)
         inputs = self.plan.step_inputs(step, self.inputs, self.outputs)
-        facets = keys.of_step(step, inputs, self.hashes, self.made)
+        needs = self.needs.satisfy(step.program, lambda message: self._tell(step, "waiting", message))
+        result.needs = {name: item.to_json() for name, item in needs.items()}
+        facets = keys.of_step(step, inputs, self.hashes, self.made, needs)
         key = keys.key(facets if program.cache else {**facets, "run": self.result.id})
         result.key, result.facets = key, facets
         last = self.history.last_step(step.id)
@@ -212,6 +236,7 @@ class _Runner:
             timeout_s=step.step.timeout_s or program.timeout_s,
             resources=step.step.resources,
             retries=step.step.retries,
+            needs=needs,
         )
         self.places.start(work, lambda: self._tell(step, "waiting", "another process works on this step"))
         return False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +18,7 @@ from holdfast.hub.component import Component, described
 from holdfast.hub.hashes import FileHashes
 from holdfast.hub.key import Facets
 from holdfast.hub.kinds import Program, Resources
+from holdfast.hub.needs import Satisfied, components, software
 from holdfast.hub.process import Call, Stop, execute
 
 BACKOFF_S = 0.5
@@ -40,6 +41,7 @@ class Work:
     timeout_s: float | None = None
     resources: Resources | None = None
     retries: int = 0
+    needs: Mapping[str, Satisfied] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,12 @@ def _attempt(
     program = described(work.component, Program)
     folder = cache.start(work.key, keep=program.resumable and not work.force)
     start = perf_counter()
-    call = Call(work.component, work.inputs, folder)
+    call = Call(work.component, work.inputs, folder, work.needs)
     try:
         execute(call, timeout=work.timeout_s, keep=keep, resources=work.resources, cpus=cpus, stop=stop)
         _check_outputs(program, call)
         _read_metrics(program, call)
-        _complete_records(program, call, {work.component.id: work.component.ref})
+        _complete_records(program, call, work.component)
     except (StepError, DataError) as error:
         raise _of_step(work.step, error) from error
     meta = {
@@ -154,9 +156,14 @@ def _read_metrics(program: Program, call: Call) -> None:
         write_records(path, [*(read_records(path) if path.is_file() else []), *found])
 
 
-def _complete_records(program: Program, call: Call, components: dict[str, ComponentRef]) -> None:
+def _complete_records(program: Program, call: Call, component: Component) -> None:
+    taking_part = {component.id: component.ref, **components(call.needs)}
+    found = software(call.needs)
     for path in _record_files(program, call.out):
-        write_records(path, [with_components(record, components) for record in read_records(path)])
+        records = [with_components(record, taking_part) for record in read_records(path)]
+        if found:
+            records = [r.model_copy(update={"software": {**r.software, **found}}) for r in records]
+        write_records(path, records)
 
 
 def with_components(record: Record, components: dict[str, ComponentRef]) -> Record:
