@@ -23,6 +23,7 @@ from holdfast.hub import limits
 from holdfast.hub.cache import LOG, OUTPUTS
 from holdfast.hub.component import Component, described
 from holdfast.hub.kinds import PLACEHOLDER, Program, Resources
+from holdfast.hub.needs import Satisfied, place, variables
 from holdfast.hub.pulled import require_consent
 
 GRACE_S = 10.0
