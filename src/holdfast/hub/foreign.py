@@ -45,11 +45,6 @@ def descriptions(root: Path) -> tuple[str, ...]:
     return _FILES[form_of(root)]
 
 
-def folder_of(file: Path) -> Path:
-    """The component's folder, from its description."""
-    return file.parent.parent if file.parent.name == ".cm" else file.parent
-
-
 def kinds(root: Path) -> tuple[str, ...]:
     """Kinds of a foreign repository."""
     form = form_of(root)

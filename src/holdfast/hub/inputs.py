@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -142,9 +143,44 @@ class Output(Model):
     _inside = field_validator("path")(relative_path)
 
 
+class Reading(Model):
+    """Where a metric stands in what a program leaves, so that the program need not write records itself.
+
+    Either ``pattern``, a regular expression whose group ``value`` is the number (other named groups become
+    labels), or ``json``, the way to it through a JSON document (``"summary.times.0"``; a list of numbers is
+    as many measurements). ``from`` is an output, or ``log``: what the program printed. Where one place gives
+    several values, each is a record with the label ``repetition``.
+    """
+
+    from_: str = Field(default="log", alias="from")
+    pattern: str | None = None
+    json_: str | None = Field(default=None, alias="json")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Reading:
+        if (self.pattern is None) == (self.json_ is None):
+            raise ValueError("give exactly one of 'pattern' and 'json'")
+        if self.pattern is not None:
+            try:
+                groups = re.compile(self.pattern).groupindex
+            except re.error as error:
+                raise ValueError(f"{self.pattern!r} is not a regular expression: {error}") from error
+            if "value" not in groups:
+                raise ValueError("expected a group (?P<value>...)")
+        return self
+
+
 class Metric(Model):
-    """A metric that a component's records carry: unit, direction, and what it means."""
+    """A metric that a component's records carry: unit, direction, and what it means.
+
+    ``margin`` is the largest difference at which a replay counts as the same: ``"5%"`` of the recorded value,
+    or a number in ``unit``. ``read`` says where it stands, if the program writes no records; ``timed`` that
+    it comes from a clock.
+    """
 
     unit: str
     direction: Direction
     description: str = ""
+    read: Reading | None = None
+    timed: bool = False
+    margin: Annotated[str, Field(pattern=r"^\d+(\.\d*)?([eE][+-]?\d+)?\s*%?$")] | None = None

@@ -56,6 +56,10 @@ class Program(Base):
         for name in (*self.cli.positional, *self.cli.short.values()):
             if name not in known:
                 raise ValueError(f"cli: {name!r} is neither an input nor an output")
+        for name, metric in self.metrics.items():
+            source = metric.read.from_ if metric.read is not None else "log"
+            if source != "log" and source not in self.outputs:
+                raise ValueError(f"metrics.{name}.read: {source!r} is neither an output nor 'log'")
         for argument in self.entry.command or []:
             for name in re.findall(r"\{([^{}]*)\}", argument):
                 place, _, field = name.partition(".")
