@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import exports, verbs, views
+from holdfast.cli import detection, exports, verbs, views
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -279,6 +279,8 @@ def _inputs_help(program: dict[str, Any]) -> str:
 
 for _verb in DOMAIN_VERBS:
     _domain_verb(_verb)
+
+app.command("detect", context_settings=EXTRA)(detection.detect)
 
 plan = typer.Typer(help="Make and read plans of the ladder.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(plan, name="plan")
