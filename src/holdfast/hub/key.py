@@ -68,9 +68,7 @@ def of_step(
     needs: Mapping[str, Satisfied],
 ) -> Facets:
     """The facets of a workflow's step; repetitions but the first are results of their own."""
-    found = facets(
-        step.program, inputs, hashes, made, {name: item.facet() for name, item in needs.items()}
-    )
+    found = facets(step.program, inputs, hashes, made, {name: item.facet() for name, item in needs.items()})
     number = step.cell.get(REPETITION, 0)
     return {**found, REPETITION: number} if number else found
 

@@ -75,9 +75,9 @@ def run(
     With a ``lock`` (a file that ``lock.write`` made) everything must be as it says, before anything runs;
     inputs that it holds and that are not given are taken from it.
 
-    Raises DriftError where a lock is not met, UsageError for inputs, ComponentError for components, StepError for a step that fails (with the
-    exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C or SIGTERM: running it again
-    continues.
+    Raises DriftError where a lock is not met, UsageError for inputs, ComponentError for components, StepError
+    for a step that fails (with the exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C
+    or SIGTERM: running it again continues.
     """
     found = find(component, project=project) if isinstance(component, str) else component
     plan = load(found, project=project)
