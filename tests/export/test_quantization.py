@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from export_support import never
@@ -109,6 +110,11 @@ def test_forms_are_built_measured_and_failures_are_results(digits, tmp_path, mon
         assert form.interval.low <= form.loss <= form.interval.high
         assert form.ratio > 0
     static = found[2]
+    layers = [node for node in onnx.load(static.path).graph.node if node.op_type in candidates.PRODUCTS]
+    # The first reads the images, whose small energies 8 bits would lose.
+    assert candidates.first_products(onnx.load(static.path).graph) == [layers[0].name]
+    assert layers[0].input[1] in {item.name for item in onnx.load(static.path).graph.initializer}
+    assert layers[1].input[1].endswith("_DequantizeLinear_Output")
     x = calibration[0]
     difference = np.abs(logits(session(static.path), x) - logits(session(found[0].path), x)).max()
     assert 0 < difference < 0.2

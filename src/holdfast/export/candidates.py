@@ -19,6 +19,7 @@ from holdfast.core.errors import UnknownNameError, UsageError
 from holdfast.export.onnx import INPUT, Array, logits, session
 from holdfast.export.portable import make_portable
 
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 Run = Callable[[Array], Array]
 """Images (n, C, H, W) float32 to logits (n, classes) float32."""
 
@@ -92,17 +93,33 @@ def _static(workshop: Workshop) -> Built:
 
     target = workshop.folder / "onnx-static.onnx"
     with _quietly():
-        # The products alone: 8 bits of raw energies, before the model compresses them, would lose the small.
+        # The products alone, without the first: in 8 bits over the range of the largest energies the small
+        # ones, which are most of an image, would be lost, raw or compressed.
+        prepared = _prepared(workshop)
         quantize_static(
-            _prepared(workshop),
+            prepared,
             target,
             Reader(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            op_types_to_quantize=["Conv", "ConvTranspose", "Gemm", "MatMul"],
+            op_types_to_quantize=list(PRODUCTS),
+            nodes_to_exclude=first_products(onnx.load(prepared).graph),
         )
     make_portable(target)
     return _session(target)
+
+
+def first_products(graph: onnx.GraphProto) -> list[str]:
+    """Names of the products whose operands depend on no other product: they read the images."""
+    found: list[str] = []
+    later: set[str] = set()
+    for node in graph.node:  # in the order of their dependence
+        follows = bool(later.intersection(node.input))
+        if node.op_type in PRODUCTS and not follows:
+            found.append(node.name)
+        if node.op_type in PRODUCTS or follows:
+            later.update(node.output)
+    return found
 
 
 def _float16(workshop: Workshop) -> Built:
