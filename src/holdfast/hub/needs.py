@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast.core.errors import ComponentError
+from holdfast.core.paths import home
 from holdfast.core.result import ComponentRef
 from holdfast.hub.component import Component
 from holdfast.hub.hashes import FileHashes
-from holdfast.hub.kinds import Program
+from holdfast.hub.kinds import Need, Program
 from holdfast.hub.resolution import Candidate, Choices, Resolved, resolve
 
 VARIABLE = "HOLDFAST_NEED_"
@@ -123,6 +125,30 @@ class Needs:
                 item.id, expected="to be installed", got="not installed", remedy=f"holdfast install {item.id}"
             )
         return Satisfied(item.id, item.version, package.hash, package.folder, package.provides)
+
+
+def packages_of(
+    component: Component, *, software: Choices | None = None, project: Path | None = None
+) -> list[Component]:
+    """All packages that ``component`` needs, each after those it needs itself; of a package, itself last.
+
+    Raises ComponentError, UsageError.
+    """
+    found: dict[str, Component] = {}
+    if component.kind == "package":
+        need = Need(uses=f"package:{component.name}", versions=f"=={component.meta.version}")
+        resolved = [resolve({"it": need}, "the user", choices=software, project=project)]
+    elif component.kind == "soft":
+        return []
+    else:
+        from holdfast.hub.workflow import load
+
+        with closing(FileHashes(home() / "hashes.sqlite")) as hashes:
+            needs = Needs(hashes, software=software, project=project)
+            resolved = [needs.resolved(step.program) for step in load(component, project=project).steps]
+    for each in resolved:
+        found.update({f"{item.id}@{item.version}": item.component for item in each.packages})
+    return list(found.values())
 
 
 def variables(satisfied: Mapping[str, Satisfied]) -> dict[str, str]:
