@@ -117,6 +117,18 @@ SECTIONS = (
         lambda r: r.metric != "additions" or r.labels.get("where") == "all layers",
     ),
     (
+        "A particle classifier at one bit a weight",
+        "60,000 simulated images (simulator 0.2.0), 12 epochs; the dense CNN beside a binary subnetwork with no "
+        "more kept weights than it has parameters, packed, then protected and struck: one flipped bit a trial.",
+        "holdfast run workflow:egamma-sparse",
+        "egamma_sparse.jsonl",
+        lambda r: (
+            r.metric in ("auc_difference", "file_size", "kept_weights", "parameters")
+            or (r.metric == "auc" and r.labels.get("split") == "test" and "stressor" not in r.labels)
+            or ("sdc_rate" in r.metric and not {"layer", "bit", "bit_class"} & set(r.labels))
+        ),
+    ),
+    (
         "What a mask search costs a step",
         "Median paired ratio of a step of adversarial training with masks and "
         "straight-through gradients over "
@@ -133,6 +145,23 @@ SECTIONS = (
         "python -m benchmarks.c_export",
         "c_export.jsonl",
         lambda r: r.labels.get("level") == "-O2",
+    ),
+    (
+        "Real detector images beside simulated ones",
+        "The CNN trained on the energies of 100,000 simulated images (8 epochs) scores the test split of these and "
+        "100 real images of the ML4SCI set. Two-sample AUC: telling the two sources apart by the score, 0.5 is not "
+        "at all.",
+        "holdfast run program:score-distribution (the commands in docs/explore.md)",
+        "real_scores.jsonl",
+        lambda r: r.metric in ("auc", "two_sample_auc", "kolmogorov_smirnov"),
+    ),
+    (
+        "Speed of reading and converting",
+        "Parquet jets of 125×125×3, random, one process: read, converted as they are, and converted as "
+        "`workflow:particle-vit` does; an epoch of the CNN fed from the files over one fed from memory.",
+        "python -m benchmarks.etl_speed",
+        "etl_speed.jsonl",
+        lambda r: True,
     ),
     (
         "Speed of training",
