@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.core.errors import UsageError
 from holdfast.core.result import Record
-from holdfast.hub import find, store, tune, tuning
+from holdfast.hub import find, store, tune, tuning_trial
 from holdfast.hub.discard import Rungs
 
 GOAL = {"loss": "lower"}
@@ -26,7 +26,7 @@ def workflow(toys, monkeypatch):
         record = Record(metric="loss", value=loss, unit="1", direction="lower")
         return SimpleNamespace(records=[record], id=f"run{len(runs)}")
 
-    monkeypatch.setattr(tuning, "run", run)
+    monkeypatch.setattr(tuning_trial, "run", run)
     inputs = {"x": {"type": "number"}, "epochs": {"type": "integer"}}
     toys.program("learning", "def run(out, *, x, epochs): pass", inputs=inputs)
     wired = {name: {"from": f"inputs.{name}"} for name in inputs}

@@ -92,7 +92,7 @@ def test_interrupted_the_trials_so_far_are_kept(workflow):
     [
         ({"choices": ["zzz"]}, "unknown choice 'zzz': expected one of x, p.mode"),
         ({"trials": 0}, "0 trials"),
-        ({"sampler": "magic"}, "a sampler of tpe, random, nsga2"),
+        ({"sampler": "magic"}, "a sampler of tpe, random, nsga2, grid"),
         ({"objectives": {}}, "at least one objective"),
         ({"objectives": {"loss": "down"}}, "higher or lower"),
     ],

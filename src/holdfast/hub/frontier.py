@@ -1,20 +1,21 @@
-"""Pareto fronts: the points that no other point beats in every objective."""
+"""Pareto fronts: the points that no other point beats beyond what measurement can tell apart."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, nan
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.core.errors import UsageError
 from holdfast.core.result import Label, Record
+from holdfast.hub.dominance import dominated
 
 Goal = Literal["higher", "lower"]
+Ends = tuple[float, float]
 _SELECTOR = re.compile(r"(?P<metric>[^\[\]]+)(?:\[(?P<labels>[^\[\]]*)\])?")
 
 
@@ -27,19 +28,29 @@ class Front(NamedTuple):
 
 @dataclass
 class Point:
-    """Records that share the labels they were grouped by; ``values`` by metric selector, None if absent."""
+    """Records that share the labels they were grouped by; ``values`` by metric selector, None if absent.
+
+    ``intervals`` are those of the records that have one.
+    """
 
     labels: dict[str, Label]
     values: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, Ends] = field(default_factory=dict)
 
 
-def pareto(points: Sequence[Mapping[str, float | None]], objectives: Mapping[str, Goal]) -> Front:
+def pareto(
+    points: Sequence[Mapping[str, float | None]],
+    objectives: Mapping[str, Goal],
+    intervals: Sequence[Mapping[str, Ends]] | None = None,
+) -> Front:
     """The non-dominated points under ``objectives``, each to be ``"higher"`` or ``"lower"``.
 
-    A point dominates another if it is nowhere worse and somewhere better; equal points all stay. Points in
-    which an objective is None, NaN or absent neither dominate nor appear; they are listed as excluded.
-    Infinities compare as numbers. O(n log n) for two objectives. Raises UsageError without objectives or for
-    an unknown direction.
+    A point dominates another if it is nowhere worse and somewhere better beyond both ``intervals`` (low and
+    high by objective; none, or NaN: the value is exact; one that leaves out its value is widened to it).
+    Without intervals that is Pareto's dominance, and with them no point of that front is ever lost. Equal
+    points all stay. Values are compared, never divided, so signs and zeros mean nothing special; infinities
+    compare as numbers. Points in which an objective is None, NaN or absent neither dominate nor appear; they
+    are listed as excluded. Raises UsageError without objectives or for an unknown direction.
     """
     for name, goal in objectives.items():
         if goal not in ("higher", "lower"):
@@ -54,36 +65,13 @@ def pareto(points: Sequence[Mapping[str, float | None]], objectives: Mapping[str
     excluded = [i for i in range(len(rows)) if i not in present]
     signs = np.array([1.0 if goal == "lower" else -1.0 for goal in objectives.values()])
     costs = np.array([rows[i] for i in complete], dtype=np.float64).reshape(-1, len(signs)) * signs
-    return Front([complete[i] for i in np.flatnonzero(non_dominated(costs))], excluded)
-
-
-def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mask (n,) of the rows of ``costs`` (n, objectives; lower is better, no NaN) that none dominates."""
-    # Adding 0.0 turns -0.0 into 0.0, its equal.
-    distinct, inverse = np.unique(costs + 0.0, axis=0, return_inverse=True)
-    sweep = _sweep if costs.shape[1] == 2 else _cull
-    mask: NDArray[np.bool_] = sweep(distinct)[inverse.reshape(-1)]
-    return mask
-
-
-def _sweep(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Two objectives, distinct rows in lexicographic order: each row must improve on the second's minimum."""
-    second = costs[:, 1]
-    best_before = np.minimum.accumulate(np.concatenate([[np.inf], second]))[:-1]
-    mask = second < best_before
-    mask[:1] = True
-    return mask
-
-
-def _cull(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Any number of objectives, distinct rows in lexicographic order: a row only falls to an earlier one."""
-    mask = np.zeros(len(costs), dtype=bool)
-    candidates = np.arange(len(costs))
-    while candidates.size:
-        first, rest = candidates[0], candidates[1:]
-        mask[first] = True
-        candidates = rest[(costs[rest] < costs[first]).any(axis=1)]
-    return mask
+    low = high = costs
+    if intervals is not None:
+        none = (nan, nan)
+        ends = [[intervals[i].get(name, none) for name in objectives] for i in complete]
+        both = np.array(ends, dtype=np.float64).reshape(-1, len(signs), 2) * signs[:, None]
+        low, high = np.fmin(both.min(axis=2), costs), np.fmax(both.max(axis=2), costs)
+    return Front([complete[i] for i in np.flatnonzero(~dominated(costs, low, high))], excluded)
 
 
 def points_from_records(
@@ -114,6 +102,8 @@ def points_from_records(
             if candidates:
                 record = _total(text, point, candidates)
                 point.values[text] = record.value if record.status == "ok" else None
+                if record.interval is not None and record.status == "ok":
+                    point.intervals[text] = (record.interval.low, record.interval.high)
     return list(points.values())
 
 

@@ -1,44 +1,29 @@
-"""Tuning: Optuna searches a workflow's exposed choices, every trial being an ordinary run."""
+"""Tuning: a search over a workflow's exposed choices, every trial being an ordinary run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
-from holdfast.core.errors import HoldfastError, UsageError
-from holdfast.core.result import Label, Record
-from holdfast.hub import run_record
+from holdfast.core.errors import UsageError
 from holdfast.hub.component import Component, described
 from holdfast.hub.discard import Rungs
-from holdfast.hub.frontier import Front, Goal, pareto, parse_selector, points_from_records
-from holdfast.hub.kinds import TuningChoice, Workflow
+from holdfast.hub.frontier import Front, Goal, pareto, parse_selector
+from holdfast.hub.kinds import Workflow
 from holdfast.hub.repository import find
-from holdfast.hub.run_record import Run, RunStatus
-from holdfast.hub.runner import OnEvent, run
+from holdfast.hub.run_record import Run
+from holdfast.hub.runner import OnEvent
+from holdfast.hub.tuning_experiment import keep
+from holdfast.hub.tuning_journal import Journal
+from holdfast.hub.tuning_space import SAMPLERS, Proposals, Sampler, Space, space_of
+from holdfast.hub.tuning_trial import Constraint, Repeat, Task, Trial, run_trial
+from holdfast.hub.workflow import load
 
-Sampler = Literal["tpe", "random", "nsga2"]
-SAMPLERS: tuple[Sampler, ...] = ("tpe", "random", "nsga2")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point of a search: its choices, the run it was, its objectives, or why it failed.
-
-    ``rung`` is the value of the rungs' input that it came to; one that was ``discarded`` there has the
-    objective it had then, and is no point of the front.
-    """
-
-    number: int
-    choices: dict[str, Any]
-    values: dict[str, float | None]
-    run: str | None = None
-    error: str | None = None
-    rung: int | None = None
-    discarded: bool = False
+__all__ = ["Constraint", "Repeat", "Study", "Trial", "tune"]
 
 
 @dataclass(frozen=True)
@@ -56,184 +41,157 @@ def tune(
     *,
     inputs: Mapping[str, Any] | None = None,
     choices: Sequence[str] | None = None,
+    constraints: Sequence[Constraint | str] = (),
     trials: int = 20,
+    budget_s: float | None = None,
+    repeat: Repeat | None = None,
     sampler: Sampler = "tpe",
     rungs: Rungs | None = None,
     seed: int = 0,
+    executor: Executor | None = None,
+    workers: int = 1,
     on_trial: Callable[[Trial], None] | None = None,
     on_event: OnEvent | None = None,
     project: Path | None = None,
 ) -> Study:
     """Search the exposed ``choices`` (all by default) of a workflow for the front of ``objectives``.
 
-    Objectives are metric selectors (``latency[batch=1]``), each ``"higher"`` or ``"lower"``. Every trial runs
-    through the cache; one that fails, or lacks an objective, is recorded as failed and the search goes on.
-    With ``rungs`` (for one objective), candidates run with few resources first, and weak ones go no further.
-    The same seed proposes the same points as long as the measured values are the same. Raises UsageError for
-    unknown choices, a workflow without any, or a missing Optuna.
+    Objectives are metric selectors (``latency[batch=1]``), each ``"higher"`` or ``"lower"``. A trial that
+    fails, or lacks a metric, is recorded as failed, one that breaks a constraint as such, and the search goes
+    on: for ``trials``, for ``budget_s`` seconds (trials under way are waited for), or until a grid is
+    exhausted. A trial is run once, from the cache where it can, or as often as ``repeat`` says. With
+    ``rungs`` (for one objective), candidates run with few resources first, and weak ones go no further.
+
+    With an ``executor``, ``workers`` trials run at a time; they disturb each other's clocks if they share a
+    machine. One at a time, the same seed proposes the same points as long as the measured values are the
+    same, and a study that was interrupted, called again, goes on exactly where it was.
+
+    Raises UsageError for unknown choices, a workflow without any, or a missing Optuna.
     """
-    optuna = _optuna()
     found = find(component, project=project) if isinstance(component, str) else component
-    exposed = described(found, Workflow).choices
-    space = {name: _exposed(exposed, name, found.id) for name in (exposed if choices is None else choices)}
+    space = space_of(described(found, Workflow).choices, choices, found.id)
+    limits = tuple(Constraint.parse(item) if isinstance(item, str) else item for item in constraints)
     for name in objectives:
         parse_selector(name)
     pareto([], objectives)
-    if not space or trials < 1 or sampler not in SAMPLERS:
-        got = f"{len(space)} choices, {trials} trials, sampler {sampler!r}"
+    if not space or trials < 1 or sampler not in SAMPLERS or workers < 1:
+        got = f"{len(space)} choices, {trials} trials, sampler {sampler!r}, {workers} workers"
         raise UsageError(
             f"tuning {found.id}", expected=f"choices, trials, a sampler of {', '.join(SAMPLERS)}", got=got
         )
     if rungs is not None:
         rungs.check(found.meta.inputs, space, objectives, found.id)
-    study = optuna.create_study(
-        directions=["maximize" if goal == "higher" else "minimize" for goal in objectives.values()],
-        sampler=_sampler(optuna, sampler, seed),
-        pruner=optuna.pruners.NopPruner() if rungs is None else rungs.pruner(optuna),
-    )
-    start = perf_counter()
-    done: list[Trial] = []
-
-    def keep(status: RunStatus) -> Run:
-        given = dict(inputs or {})
-        return _keep(found, done, objectives, seed, given, perf_counter() - start, status, rungs)
-
-    try:
-        for _ in range(trials):
-            asked = study.ask()
-            picked = {name: _suggest(asked, name, choice) for name, choice in space.items()}
-            trial = _climb(found, asked, dict(inputs or {}), picked, objectives, rungs, project, on_event)
-            if trial.discarded:
-                study.tell(asked, state=optuna.trial.TrialState.PRUNED)
-            elif trial.error is None:
-                study.tell(asked, list(trial.values.values()))
-            else:
-                study.tell(asked, state=optuna.trial.TrialState.FAIL)
-            done.append(trial)
-            if on_trial is not None:
-                on_trial(trial)
-    except KeyboardInterrupt:
-        keep("interrupted")
-        raise
-    points = [dict.fromkeys(objectives) if trial.discarded else trial.values for trial in done]
-    return Study(done, pareto(points, objectives), keep("ok"))
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise UsageError(
-            "tuning", expected="Optuna", got="not installed", remedy="pip install holdfast[tune]"
-        ) from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
-
-
-def _sampler(optuna: Any, name: Sampler, seed: int) -> Any:
-    kinds = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler"}
-    return getattr(optuna.samplers, kinds[name])(seed=seed)
-
-
-def _exposed(exposed: Mapping[str, TuningChoice], name: str, where: str) -> TuningChoice:
-    if name not in exposed:
-        known = ", ".join(exposed) or "none"
-        raise UsageError(
-            f"{where}: unknown choice {name!r}", expected=f"one of {known}", remedy="see holdfast show"
-        )
-    return exposed[name]
-
-
-def _suggest(trial: Any, name: str, choice: TuningChoice) -> Any:
-    if choice.type == "categorical":
-        # Optuna's categories are scalars; positions stand for values of any shape.
-        values = choice.values or []
-        return values[trial.suggest_categorical(name, list(range(len(values))))]
-    low, high = choice.low or 0.0, choice.high or 0.0
-    if choice.type == "integer":
-        return trial.suggest_int(name, int(low), int(high), log=choice.log)
-    return trial.suggest_float(name, low, high, log=choice.log)
-
-
-def _climb(
-    component: Component,
-    asked: Any,
-    inputs: dict[str, Any],
-    picked: dict[str, Any],
-    objectives: Mapping[str, Goal],
-    rungs: Rungs | None,
-    project: Path | None,
-    on_event: OnEvent | None,
-) -> Trial:
-    """One trial, rung by rung where there are rungs."""
-    merged = {**inputs, **picked}
-    if rungs is None:
-        return _trial(component, asked.number, merged, picked, objectives, project, on_event)
-    for rung, value in enumerate(rungs.values):
-        merged[rungs.name] = value
-        trial = _trial(component, asked.number, merged, picked, objectives, project, on_event)
-        trial = replace(trial, rung=value)
-        (reached,) = trial.values.values()
-        if trial.error is not None or reached is None:
-            return trial
-        if rungs.weak(asked, rung, reached):
-            return replace(trial, discarded=True)
-    return trial
-
-
-def _trial(
-    component: Component,
-    number: int,
-    inputs: dict[str, Any],
-    picked: dict[str, Any],
-    objectives: Mapping[str, Goal],
-    project: Path | None,
-    on_event: OnEvent | None,
-) -> Trial:
-    values: dict[str, float | None] = dict.fromkeys(objectives)
-    try:
-        result = run(component, inputs, on_event=on_event, project=project)
-        points = points_from_records(result.records, [], list(objectives))
-        values |= points[0].values if points else {}
-    except HoldfastError as error:
-        return Trial(number, picked, values, error=str(error))
-    absent = [name for name, value in values.items() if value is None]
-    return Trial(number, picked, values, result.id, f"no value for {', '.join(absent)}" if absent else None)
-
-
-def _keep(
-    component: Component,
-    trials: list[Trial],
-    objectives: Mapping[str, Goal],
-    seed: int,
-    inputs: dict[str, Any],
-    seconds: float,
-    status: RunStatus,
-    rungs: Rungs | None,
-) -> Run:
-    """Keep the trials as an experiment ``tune-<workflow>``: one record a trial and objective."""
-    name = f"workflow:tune-{component.name}"
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    kept = Run(run_record.new_id(name), name, component.meta.version, component.hash, inputs, started, status)
-    kept.seconds = seconds
-    for trial in trials:
-        labels: dict[str, Label] = {"trial": trial.number, "workflow": component.name}
-        labels |= {k: v if isinstance(v, str | int | float) else str(v) for k, v in trial.choices.items()}
-        if rungs is not None and trial.rung is not None:
-            labels |= {rungs.name: trial.rung, "discarded": str(trial.discarded).lower()}
-        kept.records += [
-            Record(
-                metric=objective,
-                value=trial.values[objective],
-                unit="",
-                direction=goal,
-                labels=labels,
-                seed=seed,
-                status="ok" if trial.error is None else "failed",
-                message=trial.error or f"run {trial.run}",
-                components={component.id: component.ref},
+        if workers > 1 or repeat is not None:
+            raise UsageError(
+                f"rungs of {found.id}", expected="one worker and no repetitions", remedy="leave one out"
             )
-            for objective, goal in objectives.items()
-        ]
-    run_record.save(kept)
-    return kept
+    task = Task(found, dict(inputs or {}), objectives, limits, repeat or Repeat(), project)
+    proposals = Proposals(space, objectives, sampler, seed, limits, None if rungs is None else rungs.pruner)
+    journal = Journal(found.name, _question(task, space, sampler, seed, rungs))
+    search = _Search(task, proposals, journal, rungs, executor, workers, on_trial, on_event)
+    try:
+        search.go(trials if proposals.size is None else min(trials, proposals.size), budget_s)
+    except KeyboardInterrupt:
+        keep(task, search.done, seed, search.seconds, "interrupted", rungs)
+        journal.close(ended=False)
+        raise
+    done = sorted(search.done, key=lambda trial: trial.number)
+    points = [trial.values if trial.eligible else dict.fromkeys(objectives) for trial in done]
+    front = pareto(points, objectives, [trial.intervals for trial in done])
+    experiment = keep(task, done, seed, search.seconds, "ok", rungs)
+    journal.close(ended=True)
+    return Study(done, front, experiment)
+
+
+def _question(task: Task, space: Space, sampler: str, seed: int, rungs: Rungs | None) -> dict[str, Any]:
+    """Everything that makes a study this study: with any other value, its journal is another one."""
+    plan = load(task.component, project=task.project)
+    return {
+        "components": {step.program.id: step.program.hash for step in plan.steps} | {"": task.component.hash},
+        "inputs": {name: str(value) for name, value in task.inputs.items()},
+        "objectives": list(task.objectives.items()),
+        "constraints": list(map(str, task.constraints)),
+        "repeat": str(task.repeat),
+        "space": [[name, choice.model_dump(mode="json")] for name, choice in space.items()],
+        "sampler": [sampler, seed, str(rungs)],
+    }
+
+
+class _Search:
+    """The loop that asks for points, has them run, and tells how they ended."""
+
+    def __init__(
+        self,
+        task: Task,
+        proposals: Proposals,
+        journal: Journal,
+        rungs: Rungs | None,
+        executor: Executor | None,
+        workers: int,
+        on_trial: Callable[[Trial], None] | None,
+        on_event: OnEvent | None,
+    ) -> None:
+        self.task, self.proposals, self.journal, self.rungs = task, proposals, journal, rungs
+        self.executor, self.workers = executor, workers
+        self.on_trial, self.on_event = on_trial, on_event
+        self.done: list[Trial] = []
+        self.start = perf_counter()
+        # With an executor trials end in no order of their own; by number, each meets the point it was.
+        self.kept = {trial.number: trial for trial in journal.read()}
+
+    @property
+    def seconds(self) -> float:
+        return perf_counter() - self.start
+
+    def go(self, trials: int, budget_s: float | None) -> None:
+        running: dict[Future[Trial], Any] = {}
+        number = 0
+        try:
+            while number < trials or running:
+                more = number < trials and (budget_s is None or self.seconds < budget_s)
+                if not more and not running:
+                    return
+                if more and len(running) < (self.workers if self.executor is not None else 1):
+                    asked, picked = self.proposals.ask()
+                    kept = self.kept.get(number)
+                    if kept is not None and kept.choices == picked:
+                        self._climbed(asked, kept)
+                        self._end(asked, kept, new=False)
+                    elif self.executor is None:
+                        self._end(asked, self._climb(asked, number, picked))
+                    else:
+                        running[self.executor.submit(run_trial, self.task, number, picked)] = asked
+                    number += 1
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._end(running.pop(future), future.result())
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _end(self, asked: Any, trial: Trial, *, new: bool = True) -> None:
+        self.proposals.tell(asked, trial)
+        self.done.append(trial)
+        if new:
+            self.journal.add(trial)
+        if self.on_trial is not None:
+            self.on_trial(trial)
+
+    def _climb(self, asked: Any, number: int, picked: dict[str, Any]) -> Trial:
+        """One trial, rung by rung where there are rungs."""
+        if self.rungs is None:
+            return run_trial(self.task, number, picked, self.on_event)
+        for rung, value in enumerate(self.rungs.values):
+            task = replace(self.task, inputs={**self.task.inputs, self.rungs.name: value})
+            trial = replace(run_trial(task, number, picked, self.on_event), rung=value)
+            (reached,) = trial.values.values()
+            if trial.error is not None or reached is None:
+                return trial
+            if self.rungs.weak(asked, rung, reached):
+                return replace(trial, discarded=True)
+        return trial
+
+    def _climbed(self, asked: Any, trial: Trial) -> None:
+        """Report the rungs of a trial of the journal: those below its own are in the cache."""
+        if self.rungs is not None:
+            self._climb(asked, trial.number, trial.choices)

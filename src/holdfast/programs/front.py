@@ -41,13 +41,15 @@ def find_front(records: Sequence[Record], objectives: dict[str, str], by: Sequen
     """The points that ``records`` make and whether each is on the Pareto front, as a JSON object.
 
     ``objectives`` map selectors such as ``latency[batch=1]`` to "higher" or "lower"; ``by`` names the labels
-    whose values make a point. A point in which an objective is missing is never on the front. Raises
-    UsageError where several records fit one selector.
+    whose values make a point. A point is off the front if another one is better beyond the intervals
+    (``hub.pareto``), or if an objective is missing. Raises UsageError where several records fit one selector.
     """
     from holdfast.hub import pareto, points_from_records
 
     points = points_from_records(records, by, metrics=list(objectives))
-    front = pareto([point.values for point in points], objectives)
+    front = pareto(
+        [point.values for point in points], objectives, [point.intervals for point in points]
+    )
     return {
         "objectives": objectives,
         "points": [
