@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import detection, exports, verbs, views
+from holdfast.cli import detection, exports, packages, verbs, views
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -117,22 +117,39 @@ def validate(
 
 @app.command(context_settings=EXTRA)
 def run(
-    context: typer.Context, target: Target, out: Out = None, force: Force = False, json: Json = False
+    context: typer.Context,
+    target: Target,
+    out: Out = None,
+    force: Force = False,
+    software: packages.Software = None,
+    locked: packages.Locked = False,
+    lock: packages.LockFile = None,
+    json: Json = False,
 ) -> None:
     """Run a component with --key value or @file.json inputs.
 
     Example: holdfast run workflow:egamma-hardened --events 30000 --out results
     """
-    verbs.run(target, context.args, out=out, force=force, json=json)
+    verbs.run(
+        target,
+        context.args,
+        out=out,
+        force=force,
+        json=json,
+        software=packages.choices(software),
+        lock=packages.lock_file(locked, lock),
+    )
 
 
 @app.command(context_settings=EXTRA)
-def explain(context: typer.Context, target: Target, json: Json = False) -> None:
+def explain(
+    context: typer.Context, target: Target, software: packages.Software = None, json: Json = False
+) -> None:
     """Say for each step why it is served from the cache or has to run.
 
     Example: holdfast explain workflow:egamma-hardened --events 40000
     """
-    verbs.explain(target, context.args, json)
+    verbs.explain(target, context.args, json, software=packages.choices(software))
 
 
 @app.command(context_settings=EXTRA)
@@ -281,6 +298,8 @@ for _verb in DOMAIN_VERBS:
     _domain_verb(_verb)
 
 app.command("detect", context_settings=EXTRA)(detection.detect)
+app.command("install")(packages.install)
+app.command("lock", context_settings=EXTRA)(packages.lock)
 
 plan = typer.Typer(help="Make and read plans of the ladder.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(plan, name="plan")

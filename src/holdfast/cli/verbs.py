@@ -17,7 +17,8 @@ _FEW = 8
 """How many records are printed; more are left to their file."""
 
 
-def _inputs(component: Any, words: Sequence[str]) -> dict[str, Any]:
+def inputs_of(component: Any, words: Sequence[str]) -> dict[str, Any]:
+    """Input values from the words of a command line, as the component names them. Raises UsageError."""
     cli = getattr(component.meta, "cli", None)
     if cli is None:
         return arguments.parse(words)
@@ -26,13 +27,20 @@ def _inputs(component: Any, words: Sequence[str]) -> dict[str, Any]:
     return arguments.parse(words, positional=cli.positional, short=cli.short, many=many)
 
 
-def run(target: str, words: Sequence[str], *, out: Path | None, force: bool, json: bool) -> None:
+def run(
+    target: str, words: Sequence[str], *, out: Path | None, force: bool, json: bool, **options: Any
+) -> None:
     """Run a component, tell what happens on stderr, and print the outcome."""
     from holdfast import hub
 
     component = hub.find(target)
     finished = hub.run(
-        component, _inputs(component, words), out=out, force=force, on_event=None if json else _tell
+        component,
+        inputs_of(component, words),
+        out=out,
+        force=force,
+        on_event=None if json else _tell,
+        **options,
     )
     if json:
         print_json(
@@ -49,12 +57,12 @@ def run(target: str, words: Sequence[str], *, out: Path | None, force: bool, jso
         print(f"report: {path}")
 
 
-def explain(target: str, words: Sequence[str], json: bool) -> None:
+def explain(target: str, words: Sequence[str], json: bool, **options: Any) -> None:
     """Print for each step whether the cache has it, and why."""
     from holdfast import hub
 
     component = hub.find(target)
-    steps = hub.explain(component, _inputs(component, words))
+    steps = hub.explain(component, inputs_of(component, words), **options)
     if json:
         print_json([step.to_json() for step in steps])
     else:
@@ -79,7 +87,7 @@ def tune(
     study = hub.tune(
         component,
         parse_objectives(objectives),
-        inputs=_inputs(component, words),
+        inputs=inputs_of(component, words),
         trials=trials,
         rungs=None if rungs is None else Rungs.parse(rungs, discard),  # type: ignore[arg-type]  # it checks
         seed=seed,
@@ -116,7 +124,7 @@ def protect(
     """Protect a model file: an ONNX file goes to ``out`` itself if that ends in .onnx, else into a folder."""
     from holdfast import hub
 
-    inputs = _inputs(hub.find("program:protect"), words)
+    inputs = inputs_of(hub.find("program:protect"), words)
     model = Path(str(inputs.get("model", "")))
     onnx = model.suffix == ".onnx"
     if dry_run:
@@ -136,7 +144,7 @@ def protect(
         run("program:protect-onnx", words, out=out, force=force, json=json)
         return
     component = hub.find("program:protect-onnx")
-    finished = hub.run(component, _inputs(component, words), force=force, on_event=None if json else _tell)
+    finished = hub.run(component, inputs_of(component, words), force=force, on_event=None if json else _tell)
     from holdfast.abft.onnx import copy
 
     copy(Path(finished.steps[0].outputs["model"]), out)
@@ -172,7 +180,7 @@ def export_c(words: Sequence[str], *, out: Path, force: bool, json: bool) -> Non
 
     publish.prepare(out)
     component = hub.find("program:export-c")
-    finished = hub.run(component, _inputs(component, words), force=force, on_event=None if json else _tell)
+    finished = hub.run(component, inputs_of(component, words), force=force, on_event=None if json else _tell)
     written = []
     for path in sorted(Path(finished.steps[0].outputs["source"]).iterdir()):
         write_bytes(out / path.name, path.read_bytes())
