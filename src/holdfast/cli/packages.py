@@ -1,4 +1,4 @@
-"""The verbs ``install`` and ``lock``: packages into the store, and everything a run rests on into one file."""
+"""The verbs ``install`` and ``lock``: packages into the store; all that a run rests on into one file."""
 
 from __future__ import annotations
 
