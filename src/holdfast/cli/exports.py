@@ -9,7 +9,7 @@ from typing import Any
 
 from holdfast.cli import arguments
 from holdfast.cli.output import in_words, print_json, print_lines, print_table
-from holdfast.cli.verbs import _inputs, _tell
+from holdfast.cli.verbs import _tell, inputs_of
 from holdfast.core.errors import UsageError
 
 
@@ -57,7 +57,7 @@ def _finished(program: str, words: Sequence[str], force: bool, json: bool, out: 
     from holdfast import hub
 
     component = hub.find(f"program:{program}")
-    inputs = _inputs(component, words)
+    inputs = inputs_of(component, words)
     steps = inputs.get("transform")
     if isinstance(steps, str) and steps.startswith("@"):
         inputs["transform"] = arguments.load_json(Path(steps[1:]))
