@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli.output import print_json, print_table
+from holdfast.cli.output import print_json, print_lines
 from holdfast.core.errors import UsageError
 
 Software = Annotated[
@@ -75,17 +75,13 @@ def install(
     elif not rows:
         print(f"{target} needs no package")
     else:
-        cells = [
-            (
-                made.component,
-                made.version,
-                "installed" if made.fresh else "was there",
-                made.folder,
-                made.license + (" (simulated data)" if made.simulated else ""),
+        for made in rows:
+            state = "installed" if made.fresh else "was there"
+            simulated = "; simulated data" if made.simulated else ""
+            print(
+                f"{made.component} {made.version}: {state}; licence: {made.license or 'not stated'}{simulated}"
             )
-            for made in rows
-        ]
-        print_table(("package", "version", "", "folder", "licence"), cells)
+            print(f"  {made.folder}")
 
 
 def lock(
@@ -120,13 +116,25 @@ def _print_plan(plans: Sequence[Any], json: bool) -> None:
     if json:
         print_json([vars(plan) for plan in plans])
         return
-    rows = [
-        (plan.component, plan.way, "\n".join(plan.what), _bytes(plan.bytes), plan.license) for plan in plans
-    ]
-    print_table(("package", "way", "what", "bytes to fetch", "licence"), rows)
+    for plan in plans:
+        size = "" if plan.way in ("installed", "link") else f", {_bytes(plan.bytes)} bytes"
+        simulated = "; simulated data" if plan.simulated else ""
+        print(
+            f"{plan.component} {plan.version}: {_WAYS[plan.way]}{size}; licence: {plan.license or 'not stated'}{simulated}"
+        )
+        print_lines(f"  {what}" for what in plan.what)
     known = sum(plan.bytes or 0 for plan in plans)
     unknown = sum(plan.bytes is None for plan in plans)
     print(f"{_bytes(known)} bytes to fetch" + (f", and {unknown} of unknown size" if unknown else ""))
+
+
+_WAYS = {
+    "installed": "is installed",
+    "link": "links to your files",
+    "download": "would download",
+    "generate": "would run",
+    "pip": "would install with pip",
+}
 
 
 def _bytes(count: int | None) -> str:

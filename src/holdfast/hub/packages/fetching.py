@@ -50,7 +50,7 @@ def download(
         except DataError as error:
             problems.append(str(error))
     raise DataError(
-        f"cannot download {target.name}",
+        f"cannot download {urls[0].rpartition('/')[2]}",
         got="; ".join(problems),
         remedy="fetch the file yourself and give it by --from PATH",
     )
