@@ -13,7 +13,8 @@ from holdfast.hub.component import load
 SHIPPED = Path(holdfast.__file__).parent / "components" / "soft"
 ISSUE = (
     "python python-package gcc gxx clang cmake ninja nvcc cuda-driver cudnn rocm pytorch onnxruntime "
-    "tensorflow jax onednn openblas mkl openmp java node rust go docker git cmssw root geant4 postgresql dask slurm"
+    "tensorflow jax onednn openblas mkl openmp java node rust go docker git cmssw root geant4 postgresql "
+    "dask slurm"
 )
 
 # Plugin, the name of the binary, what the real one prints (abridged after the version), and the version.
