@@ -85,7 +85,7 @@ def load(folder: Path, repository: str = "folder", root: Path | None = None) -> 
     """
     file = folder / FILE
     try:
-        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates)
+        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=no_duplicates)
     except FileNotFoundError as error:
         raise ComponentError(str(file), expected="a component description", got="no such file") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -97,7 +97,7 @@ def load(folder: Path, repository: str = "folder", root: Path | None = None) -> 
     try:
         meta = Custom.model_validate(data) if own else ADAPTER.validate_python(data)
     except ValidationError as error:
-        raise ComponentError(str(file), got=_wrong_fields(error, 0 if own else 1)) from error
+        raise ComponentError(str(file), got=wrong_fields(error, 0 if own else 1)) from error
     if (home.parent.name, home.name.partition("@")[0]) != (meta.kind, meta.name):
         raise ComponentError(
             str(file),
@@ -115,7 +115,8 @@ def described(component: Component, kind: type[Kind]) -> Kind:
     return component.meta
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object from its pairs; raises ValueError for a key given twice."""
     names = [name for name, _ in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -123,7 +124,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _wrong_fields(error: ValidationError, skip: int) -> str:
+def wrong_fields(error: ValidationError, skip: int) -> str:
+    """What is wrong, field by field; the first ``skip`` parts of each place are left out."""
     problems = []
     for item in error.errors():
         # The first element of a location is the kind, if the description was chosen by it.

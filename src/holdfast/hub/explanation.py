@@ -17,9 +17,9 @@ from holdfast.hub.component import Component, described
 from holdfast.hub.hashes import FileHashes
 from holdfast.hub.kinds import Program
 from holdfast.hub.needs import Needs
-from holdfast.hub.repository import find
 from holdfast.hub.resolution import Choices
 from holdfast.hub.workflow import BoundStep, Plan, load
+from holdfast.hub.workflow_file import locate
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def explain(
     ``software`` says which of several installations is meant. Raises what ``run`` raises before its first
     step.
     """
-    found = find(component, project=project) if isinstance(component, str) else component
+    found = locate(component, project=project) if isinstance(component, str) else component
     plan = load(found, project=project)
     resolved = plan.resolve(inputs or {})
     hashes = FileHashes(home() / "hashes.sqlite")

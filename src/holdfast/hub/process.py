@@ -132,11 +132,12 @@ def execute(
     resources: Resources | None = None,
     cpus: Sequence[int] = (),
     stop: Stop | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run ``call`` to its end in a process group of its own; its words go to ``log.txt``.
 
     ``keep`` are file descriptors that the program inherits (the lock of its step), ``cpus`` the cores it may
-    run on. On a terminal the program's stderr passes through. Raises StepError if it fails, crashes, exceeds
+    run on, ``environment`` further variables. On a terminal the program's stderr passes through. Raises StepError if it fails, crashes, exceeds
     ``timeout`` seconds or its memory, with the exit code of the program's own HoldfastError;
     InfrastructureError if it was killed from outside; KeyboardInterrupt after the group has ended.
     """
@@ -154,7 +155,10 @@ def execute(
                 stdout=sink,
                 stderr=None if terminal else subprocess.STDOUT,
                 cwd=call.out,
-                env=_environment() | variables(call.needs) | limits.environment(resources),
+                env=_environment()
+                | variables(call.needs)
+                | limits.environment(resources)
+                | dict(environment or {}),
                 pass_fds=keep,
                 start_new_session=True,
             )

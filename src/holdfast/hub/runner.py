@@ -25,11 +25,11 @@ from holdfast.hub.matrix import with_cell
 from holdfast.hub.needs import Needs
 from holdfast.hub.places import Places, outcome, places
 from holdfast.hub.process import terminable
-from holdfast.hub.repository import find
 from holdfast.hub.resolution import Choices
 from holdfast.hub.run_record import Run, StepResult
 from holdfast.hub.work import Made, Work, with_components
 from holdfast.hub.workflow import BoundStep, Plan, Queue, load
+from holdfast.hub.workflow_file import locate
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def run(
     for a step that fails (with the exit code of its cause), StorageError, and KeyboardInterrupt after Ctrl-C
     or SIGTERM: running it again continues.
     """
-    found = find(component, project=project) if isinstance(component, str) else component
+    found = locate(component, project=project) if isinstance(component, str) else component
     plan = load(found, project=project)
     locked = None
     if lock is not None:

@@ -98,7 +98,15 @@ def _attempt(
     start = perf_counter()
     call = Call(work.component, work.inputs, folder, work.needs)
     try:
-        execute(call, timeout=work.timeout_s, keep=keep, resources=work.resources, cpus=cpus, stop=stop)
+        execute(
+            call,
+            timeout=work.timeout_s,
+            keep=keep,
+            resources=work.resources,
+            cpus=cpus,
+            stop=stop,
+            environment={"HOLDFAST_HOME": str(work.root)},
+        )
         _check_outputs(program, call)
         _read_metrics(program, call)
         _complete_records(program, call, work.component)
