@@ -5,22 +5,48 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
-from holdfast.hub import run, store
+from holdfast.core.errors import UsageError
+from holdfast.core.result import ComponentRef, Record
+from holdfast.hub import store, store_index
+from holdfast.hub.run_record import Run, experiments, new_id, save
 
 
 @pytest.fixture
 def runs(toys):
-    """Three runs of two components, one record each."""
-    toys.chain()
-    return [run("workflow:chain", {"a": 1}), run("workflow:chain", {"a": 2}), run("program:add", {"a": 3})]
+    """Three kept runs of two components, one record each, as the runner would leave them."""
+    kept = []
+    for component, a, value in (("workflow:chain", 1, 3), ("workflow:chain", 2, 4), ("program:add", 3, 4)):
+        names = {"program:add", component}
+        record = Record(
+            metric="sum",
+            value=value,
+            unit="1",
+            direction="higher",
+            labels={"a": a},
+            components={name: ComponentRef(version="1.0.0", hash="0") for name in sorted(names)},
+        )
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        made = Run(new_id(component), component, "1.0.0", "0", {"a": a}, started, records=[record])
+        save(made)
+        kept.append(made)
+    return kept
 
 
 def dump(home):
+    """What the index says, by names: its numbers depend on the order in which it was made."""
     with closing(sqlite3.connect(home / "index.sqlite")) as database:
-        return {table: sorted(database.execute(f"SELECT * FROM {table}")) for table in ("runs", "records")}
+        names = dict(database.execute("SELECT number, name || '=' || value FROM labels"))
+        rows = database.execute(
+            "SELECT id, records.number, metrics.name, records.status, start, records.labels"
+            " FROM records JOIN runs ON runs.number = run JOIN metrics ON metrics.number = metric"
+        )
+        records = [(*row[:-1], sorted(names[int(number)] for number in row[-1].split())) for row in rows]
+        runs = database.execute("SELECT id, experiment, component, records, size, folder FROM runs")
+        return {"runs": sorted(runs), "records": sorted(records)}
 
 
 def test_queries(runs):
@@ -32,17 +58,84 @@ def test_queries(runs):
     assert [item.run for item in store.entries(metric="sum")] == [item.id for item in runs]
 
 
+def test_conditions_on_runs_and_records(runs):
+    newest = store.entries(newest=True)
+    assert [item.run for item in newest] == [runs[1].id, runs[2].id]
+    assert [item.run for item in store.entries(newest=True, labels={"a": 1})] == [runs[0].id]
+    assert len(store.query(component="program:add")) == 3
+    assert len(store.query(component="workflow:chain", labels={"a": [1, 3, "x"]})) == 1
+    assert store.query(component="program:ad") == store.query(status="failed") == []
+    assert len(store.query(since="1h")) == len(store.query(since=runs[0].started)) == 3
+    assert store.query(since="2999-01-01") == store.query(labels={"zzz": 1}) == []
+    assert [item.id for item in store.runs(labels={"a": 2})] == [runs[1].id]
+    kept = store.runs()[0]
+    assert (kept.id, kept.component, kept.records, kept.folder) == (
+        *(runs[0].id, "workflow:chain", 1),
+        runs[0].folder,
+    )
+
+
+def test_questions_that_make_no_sense(runs):
+    with pytest.raises(UsageError, match="conditions of metric"):
+        store.query(metrics="sum")
+    with pytest.raises(UsageError, match="an age such as 7d"):
+        store.query(since="yesterday")
+
+
+def test_a_table(runs):
+    pytest.importorskip("pandas")
+    table = store.frame(metric="sum")
+    assert list(table["value"]) == [3.0, 4.0, 4.0]
+    assert list(table["label.a"]) == [1, 2, 3]
+    assert set(store.FIELDS) < set(table.columns)
+    assert len(store.frame(metric="nothing")) == 0
+
+
+def test_a_run_whose_records_were_replaced_is_read_anew(runs):
+    assert len(store.query(metric="sum")) == 3
+    file = runs[0].folder / "records.jsonl"
+    file.write_text(file.read_text().replace('"sum"', '"product"'))
+    assert len(store.query(metric="sum")) == 2
+    assert [record.value for record in store.query(metric="product")] == [3.0]
+
+
+def test_a_settled_folder_is_not_looked_into_again_until_it_changes(runs, monkeypatch):
+    monkeypatch.setattr(store_index, "_SETTLED_NS", -(10**12))
+    store.rebuild()
+    looked = []
+    update = store_index._update_folder
+    monkeypatch.setattr(
+        store_index, "_update_folder", lambda *given: looked.append(given[1].name) or update(*given)
+    )
+    assert len(store.query()) == 3
+    assert looked == []
+    shutil.copytree(runs[2].folder, moved := runs[2].folder.with_name(new_id("program:add")))
+    file = moved / "run.json"
+    file.write_text(file.read_text().replace(runs[2].id, moved.name))
+    assert len(store.query()) == 4
+    shutil.rmtree(experiments() / "chain")
+    assert len(store.query()) == 2
+    assert set(looked) == {"add"}
+
+
+def test_a_home_that_moved_is_indexed_anew(runs, tmp_path, monkeypatch):
+    assert len(store.query()) == 3
+    (tmp_path / "home").rename(tmp_path / "a-home")
+    monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path / "a-home"))
+    assert len(store.query()) == 3
+
+
 def test_labels_of_another_type_do_not_match(runs):
     assert store.query(labels={"a": True}) == []
     assert store.query(labels={"a": "1"}) == []
 
 
-def test_rebuilding_equals_adding_step_by_step(toys, tmp_path):
-    toys.add()
-    for a in range(3):
-        run("program:add", {"a": a})
+def test_rebuilding_equals_adding_step_by_step(runs, tmp_path):
+    later = [(each, each.folder.rename(tmp_path / each.id)) for each in runs]
+    for each, away in later:
+        away.rename(each.folder)
         store.index()
-    shutil.rmtree(store.experiments() / "add" / store.entries()[0].run)
+    shutil.rmtree(runs[0].folder)
     store.index()
     step_by_step = dump(tmp_path / "home")
     assert len(step_by_step["records"]) == 2

@@ -18,19 +18,25 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises DataError if any other line is not a JSON object.
     """
+    for number, (_, line) in enumerate(whole_lines(path), start=1):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}", expected="one JSON object a line", got=str(error)) from error
+        if not isinstance(value, dict):
+            raise DataError(f"{path}:{number}", expected="a JSON object", got=type(value).__name__)
+        yield value
+
+
+def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the offset in bytes and the bytes of each line, ignoring a torn last one."""
+    start = 0
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for line in file:
             if not line.endswith(b"\n"):
                 return
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise DataError(
-                    f"{path}:{number}", expected="one JSON object a line", got=str(error)
-                ) from error
-            if not isinstance(value, dict):
-                raise DataError(f"{path}:{number}", expected="a JSON object", got=type(value).__name__)
-            yield value
+            yield start, line
+            start += len(line)
 
 
 class Appender:
