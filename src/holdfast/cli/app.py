@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import detection, exports, packages, verbs, views
+from holdfast.cli import components, detection, exports, packages, verbs, views
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -83,16 +83,21 @@ def list_(
 
     Example: holdfast list workflow
     """
-    views.print_components(views.components(kind), json)
+    views.components(kind=kind, json=json)
 
 
 @app.command()
-def search(text: Annotated[str, typer.Argument(help="words to look for")], json: Json = False) -> None:
+def search(
+    text: Annotated[str, typer.Argument(help="words to look for")] = "",
+    kind: Annotated[str | None, typer.Option(help="only this kind")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="a tag it must have; may be repeated")] = None,
+    json: Json = False,
+) -> None:
     """Find components by name, tag or text.
 
     Example: holdfast search hardened
     """
-    views.print_components(views.search(text), json)
+    views.components(text, kind=kind, tags=tag or (), json=json)
 
 
 @app.command()
@@ -297,6 +302,10 @@ def _inputs_help(program: dict[str, Any]) -> str:
 for _verb in DOMAIN_VERBS:
     _domain_verb(_verb)
 
+for _function in (components.new, components.pull, components.publish, components.remove, components.access):
+    app.command()(_function)
+app.command("test")(components.run_checks)
+app.command(context_settings=EXTRA)(components.act)
 app.command("detect", context_settings=EXTRA)(detection.detect)
 app.command("install")(packages.install)
 app.command("lock", context_settings=EXTRA)(packages.lock)

@@ -22,27 +22,23 @@ def load_builtin(kind: str, name: str) -> dict[str, Any]:
     return loaded
 
 
-def components(kind: str | None) -> Iterable[Any]:
-    """Components of one kind, or all."""
-    from holdfast.hub import repository
+def components(text: str = "", *, kind: str | None = None, tags: Iterable[str] = (), json: bool) -> None:
+    """Print the components that match, as a table from the index, or as JSON from their files."""
+    from holdfast.hub import index
 
-    return repository.list_components(kind)
-
-
-def search(text: str) -> Iterable[Any]:
-    """Components that match ``text``."""
-    from holdfast.hub import repository
-
-    return repository.search(text)
-
-
-def print_components(found: Iterable[Any], json: bool) -> None:
-    """Print components as a table or as JSON."""
-    found = list(found)
+    found = index.listing(text, kind=kind, tags=tags)
     if json:
-        print_json([component.to_json() for component in found])
+        print_json([item.load().to_json() for item in found])
     elif found:
-        rows = [(item.id, item.meta.version, item.repository, item.meta.title) for item in found]
+        rows = [
+            (
+                item.id,
+                item.version + (" (yanked)" if item.yanked else ""),
+                item.repository.name + ("" if item.repository.trusted else " (no consent)"),
+                item.title,
+            )
+            for item in found
+        ]
         print_table(("component", "version", "repository", "title"), rows)
     else:
         print("nothing found; `holdfast list` shows everything", file=sys.stderr)
@@ -59,6 +55,10 @@ def show(target: str, json: bool) -> None:
         return
     print(f"{component.id} {data['version']} — {data['title']}\n{data.get('description', '')}")
     print(f"uid {data['uid']}, hash {data['hash'][:16]}, in {data['folder']}\n")
+    if component.meta.yanked:
+        print(f"yanked: {component.meta.yanked}\n")
+    if data.get("fields"):
+        print(jsonlib.dumps(data["fields"], indent=2, ensure_ascii=False))
     if data.get("inputs"):
         rows = [
             (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.canonical import hash_path
-from holdfast.core.errors import HoldfastError
+from holdfast.core.errors import ComponentError, HoldfastError, StepError
 from holdfast.core.result import Record
 from holdfast.hub import custom
 from holdfast.hub.component import Component
@@ -56,6 +56,21 @@ def run_checks(
         if isinstance(kind, KindDefinition) and "test" in kind.actions:
             checked.append(_act(found, project))
     return checked
+
+
+def outcome(component: Component | str, *, force: bool = True) -> dict[str, Any]:
+    """What ``run_checks`` found, as JSON. Raises StepError if a check failed, ComponentError if invalid."""
+    found = find(component) if isinstance(component, str) else component
+    checked = run_checks(found, force=force)
+    wrong = [f"{check.name}: {text}" for check in checked for text in check.problems]
+    if wrong:
+        kind = ComponentError if not checked[0].passed else StepError
+        raise kind(f"{found.id} fails its checks", got="\n  " + "\n  ".join(wrong))
+    return {
+        "component": found.id,
+        "version": found.meta.version,
+        "checks": [each.to_json() for each in checked],
+    }
 
 
 def _act(component: Component, project: Path | None) -> Checked:

@@ -36,6 +36,9 @@ def run(out, *, component):
 """
 
 
+_TESTER: Final = {"inputs": {"component": {"type": "path"}}, "entry": {"python": "main.py:run"}}
+
+
 def new_component(spec: str, *, repository: Path | None = None) -> Component:
     """Make ``kind:name`` from its kind's template in ``repository``, or where the user's own components lie.
 
@@ -70,7 +73,14 @@ def _make(kind: str, name: str, root: Path) -> Component:
     program = root / "program" / name
     if needs_program and not (program / FILE).is_file():
         _make("program", name, root)
-    description = {
+    if kind == "kind" and not (tester := root / "program" / f"test-{name}").exists():
+        _write(tester, _described("program", tester.name, _TESTER), {"main.py": _TEST})
+    _write(folder, _described(kind, name, fields), files)
+    return components.load(folder, "project", root)
+
+
+def _described(kind: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {
         "schema": "holdfast.component/1",
         "kind": kind,
         "name": name,
@@ -79,11 +89,13 @@ def _make(kind: str, name: str, root: Path) -> Component:
         "title": name.replace("-", " ").capitalize(),
         **fields,
     }
+
+
+def _write(folder: Path, description: dict[str, Any], files: dict[str, str]) -> None:
     with atomic_folder(folder) as staging:
         for file, text in files.items():
             write_text(staging / file, text)
         write_json(staging / FILE, description)
-    return components.load(folder, "project", root)
 
 
 def _template(kind: str, name: str) -> tuple[dict[str, Any], dict[str, str], bool]:
@@ -138,10 +150,12 @@ def _template(kind: str, name: str) -> tuple[dict[str, Any], dict[str, str], boo
     if kind == "package":
         return {"generate": {"uses": uses}, "provides": {"greeting": "greeting.txt"}}, {}, True
     if kind == "kind":
+        if name in KINDS:
+            raise UsageError(f"kind:{name}", expected="a name of its own", got="that of a built-in kind")
         fields = {
             "fields": {"type": "object", "properties": {"about": {"type": "string"}}},
-            "actions": {"test": f"program:{name}-test"},
+            "actions": {"test": f"program:test-{name}"},
         }
         return fields, {}, False
     assert kind not in KINDS, f"{kind} has no template"
-    return {"fields": {}}, {}, False
+    return {"fields": {"about": "what it is"}}, {}, False

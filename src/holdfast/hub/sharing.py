@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from holdfast.core.canonical import hash_tree
 from holdfast.core.errors import ComponentError, UsageError
@@ -29,6 +30,10 @@ class Published:
     path: Path
     components: list[str]
     hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For display."""
+        return {"path": str(self.path), "components": self.components, "hash": f"sha256:{self.hash}"}
 
 
 def publish_components(specs: list[str], to: Path, *, project: Path | None = None) -> Published:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from holdfast.core.errors import ComponentError, HoldfastError, UsageError
 from holdfast.core.result import read_records
-from holdfast.hub import component as components
-from holdfast.hub import workflow
+from holdfast.hub import custom, foreign, workflow
 from holdfast.hub.component import FILE, Component
-from holdfast.hub.kinds import Experiment, Paper, Program, Workflow
+from holdfast.hub.kinds import KINDS, Custom, Experiment, KindDefinition, Paper, Program, Soft, Workflow
 from holdfast.hub.repository import Repository, find
 
 
@@ -35,8 +34,9 @@ def validate(path: Path) -> list[Problem]:
     path = path.expanduser().resolve()
     folder = path.parent if path.name == FILE else path
     if (folder / FILE).is_file():
-        return _check(folder, folder.parent.parent)[1]
-    folders = list(Repository("checked", folder).folders())
+        return _check(Repository("project", folder.parent.parent), folder)[1]
+    repository = Repository("project", folder)
+    folders = list(repository.folders())
     if not folders:
         raise UsageError(
             str(path),
@@ -47,7 +47,7 @@ def validate(path: Path) -> list[Problem]:
     problems: list[Problem] = []
     by_uid: dict[str, Component] = {}
     for each in folders:
-        component, found = _check(each, folder)
+        component, found = _check(repository, each)
         problems += found
         if component is not None:
             other = by_uid.setdefault(component.uid, component)
@@ -57,13 +57,17 @@ def validate(path: Path) -> list[Problem]:
     return problems
 
 
-def _check(folder: Path, root: Path) -> tuple[Component | None, list[Problem]]:
+def _check(repository: Repository, folder: Path) -> tuple[Component | None, list[Problem]]:
+    root = repository.root
     file = folder / FILE
+    is_foreign = foreign.form_of(root) is not None
+    problems = [Problem(folder, text) for text in foreign.problems(folder, root)] if is_foreign else []
     try:
-        component = components.load(folder, "project", root)
+        component = repository.load(folder)
     except ComponentError as error:
-        return None, [Problem(file, str(error))]
-    problems = []
+        return None, problems or [Problem(folder if is_foreign else file, str(error))]
+    if is_foreign:
+        return component, problems
     try:
         match component.meta:
             case Program():
@@ -74,6 +78,14 @@ def _check(folder: Path, root: Path) -> tuple[Component | None, list[Problem]]:
                 for claim in component.meta.claims:
                     if claim.workflow is not None:
                         find(claim.workflow, project=root)
+            case Soft():
+                if component.meta.detect.hook is not None:
+                    hook, _, name = component.meta.detect.hook.partition(":")
+                    _check_function(_existing(component, hook), name, None)
+            case KindDefinition():
+                _check_kind(component, component.meta)
+            case Custom():
+                custom.check_fields(component, project=root)
             case Experiment():
                 read_records(_existing(component, component.meta.records))
     except HoldfastError as error:
@@ -102,8 +114,24 @@ def _module_file(module: str) -> Path:
     return Path(found.origin)
 
 
-def _check_function(source: Path, name: str, declared: set[str]) -> None:
-    """The function takes exactly the declared inputs. The source is read, not imported."""
+def _check_kind(component: Component, kind: KindDefinition) -> None:
+    if kind.name in KINDS:
+        raise ComponentError(component.id, expected="a name of its own", got="that of a built-in kind")
+    wrong = [text for text in custom.schema_errors(kind.fields, {}) if text.startswith("no JSON Schema")]
+    if wrong:
+        raise ComponentError(f"{component.id}: fields", got=wrong[0])
+    for name, program in kind.actions.items():
+        found = find(program, project=component.root)
+        if custom.COMPONENT_INPUT not in found.inputs:
+            raise ComponentError(
+                f"{component.id}: action {name!r}",
+                expected=f"a program with an input {custom.COMPONENT_INPUT!r}",
+                got=found.id,
+            )
+
+
+def _check_function(source: Path, name: str, declared: set[str] | None) -> None:
+    """The function takes exactly the declared inputs, if they are. The source is read, not imported."""
     if source.suffix != ".py":
         return
     try:
@@ -115,6 +143,8 @@ def _check_function(source: Path, name: str, declared: set[str]) -> None:
     )
     if function is None:
         raise ComponentError("entry.python", expected=f"a function {name!r} in {source}", got="none")
+    if declared is None:
+        return
     arguments = function.args
     taken = {item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)} - {"out"}
     missing = taken - declared
