@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from holdfast.cli.arguments import parse_objectives
-from holdfast.cli.output import number, print_json, print_lines, print_table
+from holdfast.cli.output import print_json, print_lines, print_table
 from holdfast.core.errors import ComponentError, UsageError
 
 
@@ -94,29 +93,7 @@ def validate(path: Path, json: bool) -> None:
         print(f"{path}: valid")
 
 
-def frontier(source: str, objectives: Sequence[str], by: Sequence[str], json: bool) -> None:
-    """Print the Pareto front of an experiment's or a folder's records."""
-    from holdfast.hub.frontier import in_words
-    from holdfast.programs.front import find_front
-
-    goals = parse_objectives(objectives)
-    found = find_front(_records(source), goals, by)
-    if json:
-        print_json(found)
-        return
-    names = list(found["objectives"])
-    rows = [
-        (
-            *point["labels"].values(),
-            *(number(point["values"].get(name)) for name in names),
-            "*" * point["on_front"],
-        )
-        for point in found["points"]
-    ]
-    print_table((*by, *map(in_words, names), "front"), rows)
-
-
-def _records(source: str) -> list[Any]:
+def records_of(source: str) -> list[Any]:
     """Records of a folder with records.jsonl, of a records file, or of the latest run of an experiment."""
     from holdfast.core.result import read_records
     from holdfast.hub import store
@@ -145,7 +122,7 @@ def report(source: str, out: Path | None, json: bool) -> None:
     else:
         from holdfast.programs.report import write_report
 
-        write_report(out, _records(source), title="Hardening report")
+        write_report(out, records_of(source), title="Hardening report")
     print_json({"report": str(out)}) if json else print(out)
 
 

@@ -42,6 +42,8 @@ def _records(task: Task, trial: Trial, seed: int, rungs: Rungs | None) -> list[R
     labels |= {name: as_label(value) for name, value in trial.choices.items()}
     if rungs is not None and trial.rung is not None:
         labels |= {rungs.name: trial.rung, "discarded": str(trial.discarded).lower()}
+    if trial.run is not None:
+        labels["run"] = trial.run
     if task.constraints and trial.error is None:
         labels["violates"] = ", ".join(trial.violated)
     return [

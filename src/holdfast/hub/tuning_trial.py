@@ -9,12 +9,14 @@ from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from holdfast.core.errors import DataError, HoldfastError, UsageError
 from holdfast.core.result import Record
 from holdfast.core.stats import median_interval
 from holdfast.hub.component import Component
 from holdfast.hub.frontier import Ends, Goal, parse_selector, points_from_records
-from holdfast.hub.points import Until, measure
+from holdfast.hub.points import REPETITION, Until, measure
 from holdfast.hub.runner import OnEvent, run
 
 _CONSTRAINT = re.compile(r"(?P<metric>.+?(\[[^\[\]]*\])?)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[^<>=\]]+)")
@@ -148,8 +150,6 @@ def run_trial(task: Task, number: int, picked: dict[str, Any], on_event: OnEvent
 
 
 def _judged(trial: Trial, task: Task, seen: list[dict[str, float]], own: dict[str, Ends]) -> Trial:
-    import numpy as np
-
     medians = {name: float(np.median([values[name] for values in seen])) for name in seen[0]}
     intervals = dict(own)
     if len(seen) > 1:
@@ -168,10 +168,29 @@ def _judged(trial: Trial, task: Task, seen: list[dict[str, float]], own: dict[st
 
 
 def _values(records: list[Record], metrics: list[str]) -> tuple[dict[str, float], dict[str, Ends]]:
-    points = points_from_records(records, [], metrics)
+    points = points_from_records(_without_repetitions(records), [], metrics)
     if not points:
         return {}, {}
     return {name: value for name, value in points[0].values.items() if value is not None}, points[0].intervals
+
+
+def _without_repetitions(records: list[Record]) -> list[Record]:
+    """Repetitions that have no record of them all become one: their median and its interval."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        rest = {name: value for name, value in record.labels.items() if name != REPETITION}
+        groups.setdefault((record.metric, *sorted(rest.items())), []).append(record)
+    merged = []
+    for group in groups.values():
+        whole = [record for record in group if REPETITION not in record.labels]
+        values = np.array([record.value for record in group if record.value is not None])
+        if not whole and len(values) == len(group):
+            rest = {name: value for name, value in group[0].labels.items() if name != REPETITION}
+            ends = median_interval(values) if len(values) > 1 else None
+            found = {"value": float(np.median(values)), "interval": ends, "labels": rest}
+            whole = [group[0].model_copy(update=found)]
+        merged += whole or group
+    return merged
 
 
 def _only(values: Mapping[str, float], names: Mapping[str, Any]) -> dict[str, float | None]:

@@ -53,7 +53,12 @@ def find_front(records: Sequence[Record], objectives: dict[str, str], by: Sequen
     return {
         "objectives": objectives,
         "points": [
-            {"labels": point.labels, "values": point.values, "on_front": index in front.indices}
+            {
+                "labels": point.labels,
+                "values": point.values,
+                "intervals": point.intervals,
+                "on_front": index in front.indices,
+            }
             for index, point in enumerate(points)
         ],
     }
