@@ -77,7 +77,45 @@ def install(
     else:
         for made in rows:
             state = "installed" if made.fresh else "was there"
-            print(f"{plan.component} {plan.version}: {_WAYS[plan.way]}{size}; {_terms(plan)}")
+            print(f"{made.component} {made.version}: {state}; {_terms(made)}")
+            print(f"  {made.folder}")
+
+
+def lock(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="the component to lock", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="file to write")] = Path("holdfast.lock.json"),
+    software: Software = None,
+    json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Pin all that a component rests on: components, software, packages, inputs, Python, platform.
+
+    Example: holdfast lock workflow:digits-train
+    """
+    from holdfast import hub
+    from holdfast.cli.verbs import inputs_of
+    from holdfast.hub import lock as locks
+
+    component = hub.find(target)
+    made = locks.pin(component, inputs_of(component, context.args), software=choices(software))
+    locks.write(made, out)
+    if json:
+        print_json(made.model_dump(mode="json", by_alias=True))
+        return
+    pinned = {item.id for items in made.needs.values() for item in items.values()}
+    print(
+        f"{out}: {len(made.components)} components, {len(pinned)} needs, {len(made.files)} inputs that are"
+        f" files, {len(made.distributions)} Python distributions"
+    )
+
+
+def _print_plan(plans: Sequence[Any], json: bool) -> None:
+    if json:
+        print_json([vars(plan) for plan in plans])
+        return
+    for plan in plans:
+        size = "" if plan.way in ("installed", "link") else f", {_bytes(plan.bytes)} bytes"
+        print(f"{plan.component} {plan.version}: {_WAYS[plan.way]}{size}; {_terms(plan)}")
         print_lines(f"  {what}" for what in plan.what)
     known = sum(plan.bytes or 0 for plan in plans)
     unknown = sum(plan.bytes is None for plan in plans)
