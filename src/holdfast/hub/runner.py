@@ -80,13 +80,13 @@ def run(
     or SIGTERM: running it again continues.
     """
     found = locate(component, project=project) if isinstance(component, str) else component
-    plan = load(found, project=project)
     locked = None
     if lock is not None:
         from holdfast.hub import lock as locks
 
         locked = locks.read(lock)
         inputs = {**locked.inputs, **(inputs or {})}
+    plan = load(found, project=project, pins=locked.versions() if locked else None)
     resolved = plan.resolve(inputs or {})
     if out is not None:
         publish.prepare(out)

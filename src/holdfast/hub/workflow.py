@@ -113,22 +113,25 @@ class Plan:
         }
 
 
-def load(component: Component, *, project: Path | None = None) -> Plan:
+def load(
+    component: Component, *, project: Path | None = None, pins: Mapping[str, str] | None = None
+) -> Plan:
     """The plan of a workflow, of a program, which is a workflow of one step, or of a paper: its workflow's.
 
-    Raises UsageError for a paper without workflow, ComponentError for an unknown step, input, output or
+    ``pins`` are versions by id that go before the highest one, where they are there. Raises UsageError for a
+    paper without workflow, ComponentError for an unknown step, input, output or
     program, for types that do not fit, a missing required input or a cycle.
     """
     if isinstance(component.meta, Program):
         return _single(component)
     if isinstance(component.meta, Paper):
-        return load(_workflow_of(component, component.meta, project), project=project)
+        return load(_workflow_of(component, component.meta, project, pins), project=project, pins=pins)
     workflow = described(component, Workflow)
     where = f"{component.id} ({component.folder / 'component.json'})"
     twice = {step.id for step in workflow.steps if [s.id for s in workflow.steps].count(step.id) > 1}
     if twice:
         raise ComponentError(where, expected="step ids used once", got=", ".join(sorted(twice)))
-    programs = {step.id: _program(step, component, where, project) for step in workflow.steps}
+    programs = {step.id: _program(step, component, where, project, pins) for step in workflow.steps}
     grid = Grid(workflow, where)
     described_programs = {name: described(found, Program) for name, found in programs.items()}
     scope = wiring.Scope(workflow, described_programs, grid, where)
@@ -156,7 +159,9 @@ def _bound(step: Step, program: Component, cell: Cell, grid: Grid, folder: Path)
     return BoundStep(step.id + label(cell), title, program, wires, step, tuple(sorted(needs)), cell, judged)
 
 
-def _workflow_of(component: Component, paper: Paper, project: Path | None) -> Component:
+def _workflow_of(
+    component: Component, paper: Paper, project: Path | None, pins: Mapping[str, str] | None
+) -> Component:
     if paper.workflow is None:
         raise UsageError(
             component.id,
@@ -165,7 +170,7 @@ def _workflow_of(component: Component, paper: Paper, project: Path | None) -> Co
             remedy=f"see its claims: holdfast report {component.id} -o paper.html",
         )
     own = None if component.repository in ("user", "built-in") else component.root
-    return find(paper.workflow, project=project or own)
+    return _pinned(paper.workflow, project or own, pins)
 
 
 def _single(component: Component) -> Plan:
@@ -177,13 +182,24 @@ def _single(component: Component) -> Plan:
     return Plan(component, (bound,), outputs, {})
 
 
-def _program(step: Step, component: Component, where: str, project: Path | None) -> Component:
+def _program(
+    step: Step, component: Component, where: str, project: Path | None, pins: Mapping[str, str] | None
+) -> Component:
     # A workflow that lies outside the known repositories sees its own neighbours first.
     own = None if component.repository in ("user", "built-in") else component.root
     try:
-        return find(step.uses, project=project or own)
+        return _pinned(step.uses, project or own, pins)
     except HoldfastError as error:
         raise ComponentError(f"{where} step {step.id!r}: {error}") from error
+
+
+def _pinned(spec: str, project: Path | None, pins: Mapping[str, str] | None) -> Component:
+    """What ``spec`` means, in the version of ``pins`` if that is there."""
+    name = spec.partition("@")[0]
+    if pins and name in pins:
+        with suppress(HoldfastError):  # what is found instead is told as drift
+            return find(f"{name}@=={pins[name]}", project=project)
+    return find(spec, project=project)
 
 
 def _absolute_literals(wires: dict[str, Any], program: Component, folder: Path, where: str) -> dict[str, Any]:
