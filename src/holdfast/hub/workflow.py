@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,8 @@ def load(
     """The plan of a workflow, of a program, which is a workflow of one step, or of a paper: its workflow's.
 
     ``pins`` are versions by id that go before the highest one, where they are there. Raises UsageError for a
-    paper without workflow, ComponentError for an unknown step, input, output or
-    program, for types that do not fit, a missing required input or a cycle.
+    paper without workflow, ComponentError for an unknown step, input, output or program, for types that do
+    not fit, a missing required input or a cycle.
     """
     if isinstance(component.meta, Program):
         return _single(component)
