@@ -80,6 +80,10 @@ class Lock(Model):
             for item in self.needs.get(program, {}).values()
         }
 
+    def versions(self) -> dict[str, str]:
+        """The version of each component, by id."""
+        return {name: item.version for name, item in self.components.items()}
+
     def choices(self, program: str) -> dict[str, str]:
         """What each need of ``program`` became, by the need's name."""
         return {name: item.id for name, item in self.needs.get(program, {}).items()}
