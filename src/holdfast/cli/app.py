@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import components, detection, exports, packages, verbs, views
+from holdfast.cli import components, detection, exports, packages, tuning, verbs, views, workflows
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -126,12 +126,15 @@ def run(
     target: Target,
     out: Out = None,
     force: Force = False,
+    settings: workflows.Settings = None,
+    workers: workflows.Workers = None,
+    executor: workflows.ExecutorName = None,
     software: packages.Software = None,
     locked: packages.Locked = False,
     lock: packages.LockFile = None,
     json: Json = False,
 ) -> None:
-    """Run a component with --key value or @file.json inputs.
+    """Run a component, or a workflow's file, with --key value or @file.json inputs.
 
     Example: holdfast run workflow:egamma-hardened --events 30000 --out results
     """
@@ -141,6 +144,9 @@ def run(
         out=out,
         force=force,
         json=json,
+        settings=workflows.settings(settings),
+        executor=executor,
+        workers=workers,
         software=packages.choices(software),
         lock=packages.lock_file(locked, lock),
     )
@@ -148,13 +154,18 @@ def run(
 
 @app.command(context_settings=EXTRA)
 def explain(
-    context: typer.Context, target: Target, software: packages.Software = None, json: Json = False
+    context: typer.Context,
+    target: Target,
+    settings: workflows.Settings = None,
+    software: packages.Software = None,
+    json: Json = False,
 ) -> None:
     """Say for each step why it is served from the cache or has to run.
 
     Example: holdfast explain workflow:egamma-hardened --events 40000
     """
-    verbs.explain(target, context.args, json, software=packages.choices(software))
+    chosen = packages.choices(software)
+    verbs.explain(target, context.args, json, workflows.settings(settings), software=chosen)
 
 
 @app.command(context_settings=EXTRA)
@@ -163,6 +174,17 @@ def tune(
     target: Target,
     objective: Objectives,
     trials: Annotated[int, typer.Option(help="number of trials", min=1)] = 20,
+    sampler: Annotated[str, typer.Option(help="tpe, random, nsga2 or grid")] = "tpe",
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(help="METRIC<=NUMBER or METRIC>=NUMBER; may be repeated", metavar="TEXT"),
+    ] = None,
+    choice: Annotated[list[str] | None, typer.Option(help="search only this choice; repeatable")] = None,
+    repetitions: Annotated[int, typer.Option(help="runs of every trial", min=1)] = 1,
+    tight: Annotated[
+        float | None, typer.Option(help="repeat until the first objective's interval is within ± this share")
+    ] = None,
+    budget_s: Annotated[float | None, typer.Option(help="start no trial after this many seconds")] = None,
     rungs: Annotated[
         str | None,
         typer.Option(
@@ -170,28 +192,44 @@ def tune(
         ),
     ] = None,
     discard: Annotated[str, typer.Option(help="which are weak: halving or median")] = "halving",
+    executor: Annotated[
+        str | None, typer.Option(help="where trials run: local, dask or dask:tcp://HOST:PORT")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="trials at a time", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="seed of the sampler")] = 0,
     json: Json = False,
 ) -> None:
-    """Search a workflow's exposed choices for the best trade-offs.
+    """Search a workflow's exposed choices for the best trade-offs; interrupted, the same command goes on.
 
-    Example: holdfast tune workflow:digits-train --objective accuracy:max --trials 10
+    Example: holdfast tune workflow:compiler-flags --objective wall_time:min --objective binary_size:min
     """
-    verbs.tune(target, context.args, objective, trials, seed, json, rungs, discard)
+    options = tuning.Options(
+        objective, trials, seed, sampler, constraint or [], choice or [], repetitions, tight, budget_s,
+        rungs, discard, executor, workers,
+    )  # fmt: skip
+    tuning.tune(target, context.args, options, json)
 
 
 @app.command()
 def frontier(
     source: Annotated[str, typer.Argument(help="an experiment's name, or a folder with records.jsonl")],
     objective: Objectives,
-    by: Annotated[list[str] | None, typer.Option(help="labels that make a point")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="labels that make a point (of a study: its trials)")
+    ] = None,
+    pick: Annotated[
+        str | None, typer.Option(help="best:METRIC, knee, or within:METRIC=AMOUNT before them")
+    ] = None,
+    deploy: Annotated[
+        Path | None, typer.Option(help="leave what was picked in this folder, ready to run")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Print the Pareto front of recorded points.
+    """Print the Pareto front of recorded points; pick one, and leave it as a bundle that runs.
 
     Example: holdfast frontier holdfast-out --objective auc:max --objective latency:min
     """
-    views.frontier(source, objective, by or ["model", "protection"], json)
+    tuning.frontier(views.records_of(source), objective, by or [], pick, deploy, json)
 
 
 @app.command()
@@ -307,6 +345,7 @@ for _function in (components.new, components.pull, components.publish, component
 app.command("test")(components.run_checks)
 app.command(context_settings=EXTRA)(components.act)
 app.command("detect", context_settings=EXTRA)(detection.detect)
+app.command("graph")(workflows.graph)
 app.command("install")(packages.install)
 app.command("lock", context_settings=EXTRA)(packages.lock)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.cli import arguments
-from holdfast.cli.arguments import parse_objectives
-from holdfast.cli.output import in_words, number, print_json, print_lines, print_table
+from holdfast.cli import arguments, workflows
+from holdfast.cli.output import in_words, print_json, print_lines, print_table
 from holdfast.core.errors import UsageError
 
 _FEW = 8
@@ -28,20 +27,34 @@ def inputs_of(component: Any, words: Sequence[str]) -> dict[str, Any]:
 
 
 def run(
-    target: str, words: Sequence[str], *, out: Path | None, force: bool, json: bool, **options: Any
+    target: str,
+    words: Sequence[str],
+    *,
+    out: Path | None,
+    force: bool,
+    json: bool,
+    settings: Mapping[str, str] | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
+    **options: Any,
 ) -> None:
     """Run a component, tell what happens on stderr, and print the outcome."""
     from holdfast import hub
+    from holdfast.hub.workflow_file import locate
 
-    component = hub.find(target)
-    finished = hub.run(
-        component,
-        inputs_of(component, words),
-        out=out,
-        force=force,
-        on_event=None if json else _tell,
-        **options,
-    )
+    component = locate(target)
+    own = workflows.own_inputs(component, {"executor": executor, "workers": workers})
+    inputs = {**inputs_of(component, words), **own, **(settings or {})}
+    with workflows.where(None if "executor" in own else executor, None if own else workers) as where:
+        finished = hub.run(
+            component,
+            inputs,
+            out=out,
+            force=force,
+            on_event=None if json else _tell,
+            **where,
+            **options,
+        )
     if json:
         print_json(
             {**finished.to_json(), "experiment": str(finished.folder), "out": str(out) if out else None}
@@ -57,65 +70,23 @@ def run(
         print(f"report: {path}")
 
 
-def explain(target: str, words: Sequence[str], json: bool, **options: Any) -> None:
+def explain(
+    target: str,
+    words: Sequence[str],
+    json: bool,
+    settings: Mapping[str, str] | None = None,
+    **options: Any,
+) -> None:
     """Print for each step whether the cache has it, and why."""
     from holdfast import hub
+    from holdfast.hub.workflow_file import locate
 
-    component = hub.find(target)
-    steps = hub.explain(component, inputs_of(component, words), **options)
+    component = locate(target)
+    steps = hub.explain(component, {**inputs_of(component, words), **(settings or {})}, **options)
     if json:
         print_json([step.to_json() for step in steps])
     else:
         print_table(("step", "now", "why"), [(step.step, step.now, "; ".join(step.why)) for step in steps])
-
-
-def tune(
-    target: str,
-    words: Sequence[str],
-    objectives: Sequence[str],
-    trials: int,
-    seed: int,
-    json: bool,
-    rungs: str | None,
-    discard: str,
-) -> None:
-    """Search a workflow's choices and print its front."""
-    from holdfast import hub
-    from holdfast.hub.discard import Rungs
-
-    component = hub.find(target)
-    study = hub.tune(
-        component,
-        parse_objectives(objectives),
-        inputs=inputs_of(component, words),
-        trials=trials,
-        rungs=None if rungs is None else Rungs.parse(rungs, discard),  # type: ignore[arg-type]  # it checks
-        seed=seed,
-    )
-    rows = [
-        {
-            "trial": trial.number,
-            "choices": trial.choices,
-            "values": trial.values,
-            "front": index in study.front.indices,
-            "error": trial.error,
-            **({} if trial.rung is None else {"rung": trial.rung, "discarded": trial.discarded}),
-        }
-        for index, trial in enumerate(study.trials)
-    ]
-    if json:
-        print_json({"trials": rows, "experiment": str(study.experiment.folder)})
-        return
-    cells = [
-        (
-            row["trial"],
-            *row["choices"].values(),
-            *(number(row["values"].get(name)) for name in parse_objectives(objectives)),
-            row["error"] or (f"discarded at {row['rung']}" if row.get("discarded") else "*" * row["front"]),
-        )
-        for row in rows
-    ]
-    print_table(("trial", *rows[0]["choices"], *parse_objectives(objectives), "front"), cells)
 
 
 def protect(

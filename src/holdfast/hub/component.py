@@ -61,6 +61,11 @@ class Component:
         """Declared inputs by name."""
         return self.meta.inputs
 
+    @property
+    def file(self) -> Path:
+        """The file that describes it."""
+        return self.folder / FILE
+
     @cached_property
     def hash(self) -> str:
         """Content hash of the component's folder."""

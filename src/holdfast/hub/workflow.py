@@ -128,7 +128,7 @@ def load(
     if isinstance(component.meta, Paper):
         return load(_workflow_of(component, component.meta, project, pins), project=project, pins=pins)
     workflow = described(component, Workflow)
-    where = f"{component.id} ({component.folder / 'component.json'})"
+    where = f"{component.id} ({component.file})"
     twice = {step.id for step in workflow.steps if [s.id for s in workflow.steps].count(step.id) > 1}
     if twice:
         raise ComponentError(where, expected="step ids used once", got=", ".join(sorted(twice)))

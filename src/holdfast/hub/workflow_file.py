@@ -22,6 +22,11 @@ class FileComponent(Component):
 
     path: Path
 
+    @property
+    def file(self) -> Path:
+        """The file that describes it."""
+        return self.path
+
     @cached_property
     def hash(self) -> str:
         """Content hash of the file alone: what lies beside it is no part of the workflow."""
