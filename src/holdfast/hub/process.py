@@ -137,11 +137,12 @@ def execute(
     """Run ``call`` to its end in a process group of its own; its words go to ``log.txt``.
 
     ``keep`` are file descriptors that the program inherits (the lock of its step), ``cpus`` the cores it may
-    run on, ``environment`` further variables. On a terminal the program's stderr passes through. Raises StepError if it fails, crashes, exceeds
-    ``timeout`` seconds or its memory, with the exit code of the program's own HoldfastError;
-    InfrastructureError if it was killed from outside; KeyboardInterrupt after the group has ended.
+    run on, ``environment`` further variables. On a terminal the program's stderr passes through. Raises
+    StepError if it fails, crashes, exceeds ``timeout`` seconds or its memory, with the exit code of the
+    program's own HoldfastError; InfrastructureError if it was killed from outside; KeyboardInterrupt after
+    the group has ended.
     """
-    require_consent(call.component)
+    require_consent(call.component)  # the one place where programs start; never leave it out
     (call.work / "error.json").unlink(missing_ok=True)
     command = call.command()
     watch, hold = os.pipe()

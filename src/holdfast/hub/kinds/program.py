@@ -61,7 +61,7 @@ class Program(Base):
             if source != "log" and source not in self.outputs:
                 raise ValueError(f"metrics.{name}.read: {source!r} is neither an output nor 'log'")
         for argument in self.entry.command or []:
-            for name in re.findall(r"\{([^{}]*)\}", argument):
+            for name in re.findall(r"\{([A-Za-z_][\w.]*)\}", argument):
                 place, _, field = name.partition(".")
                 known_field = (place == "inputs" and field in self.inputs) or (
                     place == "needs" and field.partition(".")[0] in self.needs
