@@ -98,6 +98,8 @@ class Needs:
             from holdfast.hub.packages import install
 
             for item in resolved.packages:
+                if item.component.meta.yanked:
+                    tell(f"{item.id} {item.version} is yanked: {item.component.meta.yanked}")
                 install(item.component, offline=True, tell=tell)
         return self.forecast(program)
 

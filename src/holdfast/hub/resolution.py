@@ -248,8 +248,9 @@ class _Provider:
             component = find(target, project=self.project)
             found = [Candidate(component, item.version, item) for item in self.detector(component)]
         else:
-            find(target, project=self.project)  # refuses what is unknown or ambiguous, in words
             versions = [c for c in list_components(kind, project=self.project) if c.name == name]
+            if len({component.uid for component in versions}) != 1:
+                find(target, project=self.project)  # refuses what is unknown or ambiguous, in words
             root = versions[0].root
             found = [Candidate(c, c.meta.version) for c in versions if c.root == root]
         return sorted(found, key=lambda item: item.parsed, reverse=True)

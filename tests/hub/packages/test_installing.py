@@ -178,7 +178,7 @@ def test_files_given_once_stay_installed(packages, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/w.th").write_bytes(b"weights")
     packages.write("weights", files=[{"names": ["w.th"], "sha256": sha256(b"weights")}])
-    with pytest.raises(UsageError, match="w.th"):
+    with pytest.raises(UsageError, match=r"w.th"):
         install("package:weights")
     first = install("package:weights", given=tmp_path / "elsewhere")
     assert install("package:weights").hash == first.hash
