@@ -19,7 +19,7 @@ def test_the_issue_s_verbs_are_all_there():
     wanted = (
         "doctor list show search validate run explain tune frontier report "
         "train prune pack protect stress bench version "
-        "calibrate convert curves detect ensemble explore graph pretrain quantize"
+        "calibrate convert curves detect ensemble experiments explore graph pretrain quantize query replay"
     )
     assert set(wanted.split()) == VERBS
 

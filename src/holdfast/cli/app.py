@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import components, detection, exports, packages, tuning, verbs, views, workflows
+from holdfast.cli import (
+    components,
+    detection,
+    experiments,
+    exports,
+    packages,
+    tuning,
+    verbs,
+    views,
+    workflows,
+)
 from holdfast.cli.output import print_json, print_table
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -346,6 +356,9 @@ app.command("test")(components.run_checks)
 app.command(context_settings=EXTRA)(components.act)
 app.command("detect", context_settings=EXTRA)(detection.detect)
 app.command("graph")(workflows.graph)
+app.command("experiments")(experiments.experiments)
+app.command("query")(experiments.query)
+app.command("replay", context_settings=EXTRA)(experiments.replay)
 app.command("install")(packages.install)
 app.command("lock", context_settings=EXTRA)(packages.lock)
 
@@ -367,9 +380,12 @@ def show_plan(
 
 
 export = typer.Typer(
-    help="Networks in forms that other software runs.", no_args_is_help=True, rich_markup_mode=None
+    help="Networks and experiments in forms that other software reads.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(export, name="export")
 _domain_verb("export-c", export, "c")
 _domain_verb("export-onnx", export, "onnx")
 _domain_verb("export-cmssw", export, "cmssw")
+export.command("experiment")(experiments.export_experiment)

@@ -16,6 +16,7 @@ from holdfast.hub import key as keys
 from holdfast.hub import render, run_record
 from holdfast.hub.component import Component
 from holdfast.hub.equivalence import Compared, Margin, Verdict, compare, overall
+from holdfast.hub.lock import FILE as LOCK
 from holdfast.hub.machine_state import State
 from holdfast.hub.repository import find
 from holdfast.hub.run_record import Run
@@ -72,6 +73,7 @@ def replay(
     margins: Mapping[str, str | float] | None = None,
     inputs: Mapping[str, Any] | None = None,
     across_platforms: bool = False,
+    lock: Path | None = None,
     on_event: OnEvent | None = None,
     project: Path | None = None,
 ) -> Replay:
@@ -81,7 +83,8 @@ def replay(
     components declare, and these before the defaults of ``equivalence.compare``. ``inputs`` replace recorded
     ones, such as a path that is another here, and are told as differences. Timed metrics are compared on
     another platform only if ``across_platforms``. The answer is kept as an experiment ``replay-<name>`` that
-    names the replayed one; a step that fails is an answer too: not reproduced.
+    names the replayed one; a step that fails is an answer too: not reproduced. With a ``lock``, or one in the
+    experiment's folder, nothing runs unless everything is as it says.
 
     Raises UsageError for an experiment that did not end well, for unknown metrics, inputs or missing files,
     and what ``run`` raises but StepError.
@@ -94,11 +97,13 @@ def replay(
     component = _component(old, project)
     wanted = _margins(component, recorded, margins or {}, project)
     platform = _platform_change(old)
+    if lock is None and (folder / LOCK).is_file():
+        lock = folder / LOCK
     start, error = perf_counter(), None
     rerun: Run | None = None
     try:
         given = {**_as_given(component, old["inputs"]), **(inputs or {})}
-        rerun = run(component, given, force=True, on_event=on_event, project=project)
+        rerun = run(component, given, force=True, on_event=on_event, project=project, lock=lock)
     except InfrastructureError:
         raise  # the machine failed, which says nothing about the experiment
     except StepError as failure:
