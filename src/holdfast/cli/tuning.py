@@ -71,14 +71,19 @@ def tune(target: str, words: Sequence[str], options: Options, json: bool) -> Non
     cells = [
         (
             row["trial"],
-            *row["choices"].values(),
-            *(number(row["values"].get(name)) for name in goals),
-            row["error"] or row["violates"] or _mark(row),
+            *(_with_interval(row, name) for name in goals),
+            _short(row["error"] or row["violates"]) or _mark(row),
+            ", ".join(f"{name} {value}" for name, value in row["choices"].items()),
         )
         for row in rows
     ]
-    print_table(("trial", *rows[0]["choices"], *goals, "front"), cells)
-    print(f"holdfast frontier {study.experiment.component.partition(':')[2]} --objective …: this study again")
+    print_table(("trial", *goals, "front", "choices"), cells)
+    goals_again = " ".join(f"--objective {text}" for text in options.objectives)
+    print(f"kept: holdfast frontier {study.experiment.component.partition(':')[2]} {goals_again}")
+
+
+def _short(text: str, most: int = 70) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _row(trial: Any, front: bool) -> dict[str, Any]:

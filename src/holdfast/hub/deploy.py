@@ -58,7 +58,10 @@ def deploy(chosen: Sequence[Record], into: Path, *, rule: str, project: Path | N
         write_records(staging / "records.jsonl", list(chosen))
         _lock(plan, inputs, staging)
         shutil.copyfile(_RUN, staging / "run.py")
-        write_text(staging / "README.md", _readme(component.meta.title, run, chosen, rule, names))
+        write_text(
+            staging / "README.md",
+            _readme(component.meta.title, {**run, "inputs": inputs}, chosen, rule, names),
+        )
     return into
 
 
@@ -147,6 +150,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _readme(title: str, run: Mapping[str, Any], chosen: Sequence[Record], rule: str, names: list[str]) -> str:
+    """What was chosen, why, and how to run it."""
     simulated = " (simulated data)" if any(record.simulated for record in chosen) else ""
     lines = [f"# {title}", "", f"Chosen by `{rule}` from what `{run['component']}` measured{simulated}."]
     lines += ["", "| metric | value | interval |", "|---|---|---|"]
