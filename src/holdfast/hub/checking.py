@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.core.canonical import hash_path
 from holdfast.core.errors import ComponentError, HoldfastError, StepError
 from holdfast.core.result import Record
-from holdfast.hub import custom
+from holdfast.hub import custom, foreign
 from holdfast.hub.component import Component
 from holdfast.hub.kinds import Check, Custom, Expected, KindDefinition
 from holdfast.hub.repository import find
@@ -47,6 +47,8 @@ def run_checks(
     component that cannot be found.
     """
     found = find(component, project=project) if isinstance(component, str) else component
+    if foreign.form_of(found.root) is not None:
+        return [Checked("valid", foreign.problems(found.folder, found.root))]
     checked = [Checked("valid", [str(problem) for problem in validate(found.folder)])]
     if not checked[0].passed:
         return checked

@@ -58,10 +58,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file, as JSON values. Raises ComponentError."""
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
-        data = _plain(yaml.safe_load(file.read_text(encoding="utf-8")), [MOST_VALUES])
+        data = _plain(yaml.load(file.read_text(encoding="utf-8"), loader), [MOST_VALUES])
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ComponentError(str(file), expected="YAML", got=" ".join(str(error).split())) from error
     if not isinstance(data, dict):

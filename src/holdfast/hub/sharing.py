@@ -13,6 +13,7 @@ from typing import Any
 from holdfast.core.canonical import hash_tree
 from holdfast.core.errors import ComponentError, UsageError
 from holdfast.core.paths import atomic_folder, atomic_path, home, publish_folder, storage_errors
+from holdfast.hub import foreign
 from holdfast.hub.component import Component, load
 from holdfast.hub.kinds import NAME
 from holdfast.hub.pulled import find_pulled, repos
@@ -47,6 +48,8 @@ def publish_components(specs: list[str], to: Path, *, project: Path | None = Non
     if not found:
         raise UsageError("publish", expected="one component or more", got="none")
     for component in found:
+        if foreign.form_of(component.root) is not None:
+            raise ComponentError(component.id, expected="a component of ours", got="one of CK, CM or MLC")
         problems = validate(component.folder)
         if problems:
             raise ComponentError(
