@@ -50,7 +50,7 @@ def machine(tmp_path, monkeypatch):
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME", "JAVA_HOME"):
         monkeypatch.delenv(name, raising=False)
 
-    def plugin(name="toy", files=(), root=tmp_path / "repo", inputs=None, **detect):
+    def plugin(name="toy", code=(), root=tmp_path / "repo", inputs=None, **detect):
         folder = root / "soft" / name
         folder.mkdir(parents=True, exist_ok=True)
         description = {
@@ -64,7 +64,7 @@ def machine(tmp_path, monkeypatch):
             "detect": detect,
         }
         (folder / "component.json").write_text(json.dumps(description))
-        for file, text in dict(files).items():
+        for file, text in dict(code).items():
             (folder / file).write_text(text)
         return load(folder)
 
