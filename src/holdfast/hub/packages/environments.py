@@ -38,7 +38,7 @@ def make(
     sources = ["--no-index"] if offline or wheels else []
     if wheels is not None:
         sources += ["--find-links", str(wheels.resolve())]
-    done = _pip(staging, "install", "--no-deps", "--report", str(report), *sources, *requirements)
+    done = _pip(staging, "install", "--quiet", "--no-deps", "--report", str(report), *sources, *requirements)
     if done.returncode != 0:
         raise DataError(
             f"cannot install {', '.join(requirements)}",
@@ -82,7 +82,7 @@ def _described(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pip(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pip", "--python", str(folder / PYTHON), "--quiet", "--no-input"]
+    command = [sys.executable, "-m", "pip", "--python", str(folder / PYTHON), "--no-input"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [*command, "--disable-pip-version-check", *arguments],
