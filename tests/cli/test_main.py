@@ -19,7 +19,8 @@ def test_the_issue_s_verbs_are_all_there():
     wanted = (
         "doctor list show search validate run explain tune frontier report "
         "train prune pack protect stress bench version "
-        "calibrate convert curves detect ensemble experiments explore graph pretrain quantize query replay"
+        "calibrate convert curves detect ensemble experiments explore graph pretrain quantize query replay "
+        "access act new publish pull remove test"
     )
     assert set(wanted.split()) == VERBS
 

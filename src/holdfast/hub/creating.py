@@ -100,6 +100,7 @@ def _write(folder: Path, description: dict[str, Any], files: dict[str, str]) -> 
 
 def _template(kind: str, name: str) -> tuple[dict[str, Any], dict[str, str], bool]:
     """Fields, files, and whether a program of the same name is needed."""
+    fields: dict[str, Any]
     greet = {"name": {"type": "string", "description": "whom to greet", "default": "world"}}
     uses = f"program:{name}"
     if kind == "program":

@@ -79,8 +79,7 @@ def load(folder: Path, repository: str, root: Path) -> Component:
     """Read an entry of a foreign repository as a component. Raises ComponentError."""
     form = form_of(root)
     file = next((folder / name for name in descriptions(root) if (folder / name).is_file()), folder)
-    reader = foreign_ck if form == "ck" else foreign_cm
-    entry = reader.read(file, folder)
+    entry = foreign_ck.read(file, folder) if form == "ck" else foreign_cm.read(file, folder)
     meta: dict[str, Any] = {
         **_BASE,
         "name": plain(folder.name),
@@ -106,9 +105,9 @@ def load(folder: Path, repository: str, root: Path) -> Component:
 def problems(folder: Path, root: Path) -> list[str]:
     """What is wrong with the entry in ``folder`` by its own system's rules."""
     file = next((folder / name for name in descriptions(root) if (folder / name).is_file()), folder)
-    reader = foreign_ck if form_of(root) == "ck" else foreign_cm
+    read = foreign_ck.read if form_of(root) == "ck" else foreign_cm.read
     try:
-        return reader.read(file, folder).problems
+        return read(file, folder).problems
     except ComponentError as error:
         return [str(error)]
 

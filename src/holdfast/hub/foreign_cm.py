@@ -46,11 +46,11 @@ def entries_root(root: Path) -> Path:
     for name in ("cmr.yaml", "meta.yaml"):
         if (root / name).is_file():
             try:
-                prefix = read_yaml(root / name).get("prefix")
+                prefix = str(read_yaml(root / name).get("prefix") or ".")
             except ComponentError:
                 return root
-            inside = isinstance(prefix, str) and prefix != "" and ".." not in Path(prefix).parts
-            return root / prefix if inside and not Path(str(prefix)).is_absolute() else root
+            inside = ".." not in Path(prefix).parts and not Path(prefix).is_absolute()
+            return root / prefix if inside else root
     return root
 
 
