@@ -15,10 +15,12 @@ _FUNCTIONS = {
     "act": "custom",
     "explain": "explanation",
     "find": "repository",
+    "install": "packages",
     "list_components": "repository",
     "measure": "points",
     "new_component": "creating",
     "pareto": "frontier",
+    "pin": "lock",
     "points_from_records": "frontier",
     "publish_components": "sharing",
     "pull": "pulling",
@@ -34,7 +36,7 @@ _FUNCTIONS = {
     "tune": "tuning",
     "validate": "validation",
 }
-_MODULES = ("paper", "render", "schemas", "store", "values")
+_MODULES = ("lock", "packages", "paper", "render", "schemas", "store", "values")
 
 __all__ = [*_FUNCTIONS, *_MODULES]
 
