@@ -88,6 +88,11 @@ ACTIONS: Final = {
     "run": Action(f"{_HERE}:_run", (*_COMPONENT, "inputs", "out", "force")),
     "act": Action(f"{_HERE}:_act", (*_COMPONENT, "do", "inputs", "out")),
     "explain": Action(f"{_HERE}:_explain", (*_COMPONENT, "inputs")),
+    "install": Action(
+        "holdfast.hub.packages.access:install",
+        (*_COMPONENT, "dry_run", "offline", "from", "accept", "software"),
+    ),
+    "lock": Action("holdfast.hub.packages.access:lock", (*_COMPONENT, "inputs", "out", "software")),
 }
 
 
