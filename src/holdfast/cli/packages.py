@@ -71,7 +71,7 @@ def install(
         made = packages.install(component, offline=offline, given=given, accept=accept or (), tell=_tell)
         rows.append(made)
     if json:
-        print_json([_as_json(made) for made in rows])
+        print_json([made.to_json() for made in rows])
     elif not rows:
         print(f"{target} needs no package")
     else:
@@ -138,14 +138,6 @@ def _terms(package: Any) -> str:
 
 def _bytes(count: int | None) -> str:
     return "unknown" if count is None else f"{count:,}"
-
-
-def _as_json(made: Any) -> dict[str, Any]:
-    return {
-        **vars(made),
-        "folder": str(made.folder),
-        "provides": {name: str(path) for name, path in made.provides.items()},
-    }
 
 
 def _tell(message: str) -> None:

@@ -41,7 +41,8 @@ def find_data(names: Iterable[str], *, installed: bool = True) -> Path | None:
     The one rule by which data sets and packages find official files; roots go before names.
     """
     names = list(names)
-    for root in [*data_roots(), *(installed_data() if installed else ())]:
+    roots = data_roots() + (installed_data() if installed else [])
+    for root in roots:
         for name in names:
             if (root / name).exists():
                 return root / name

@@ -176,9 +176,9 @@ def drift(made: Lock, plan: Plan, inputs: Mapping[str, Any], needs: Needs) -> li
     """Everything in which a run of ``plan`` on ``inputs`` would differ from the lock."""
     programs = _programs(plan)
     found = _component_drift(made, [plan.component, *programs])
-    for package, now in _code(programs).items():
-        if made.code.get(package) != now:
-            found.append(Drift(f"code of {package}", _short(made.code.get(package)), _short(now)))
+    for package, digest in _code(programs).items():
+        if made.code.get(package) != digest:
+            found.append(Drift(f"code of {package}", _short(made.code.get(package)), _short(digest)))
     found += _changed("file", made.files, _files(plan, inputs, needs.hashes))
     for program in programs:
         found += _need_drift(made, program, needs)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -116,7 +116,7 @@ def resolve(
 
     def attempt(names: Sequence[str]) -> Mapping[str, Candidate]:
         requirements = [provider.requirement(name, needs[name], who) for name in names]
-        resolver = Resolver(provider, BaseReporter())
+        resolver: Any = Resolver(cast(Any, provider), BaseReporter())
         result: Mapping[str, Candidate] = resolver.resolve(requirements).mapping
         return result
 

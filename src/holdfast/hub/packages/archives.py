@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import IO, Final, Literal
+from typing import Final, Literal, Protocol
 
 from holdfast.core.errors import DataError
 from holdfast.core.paths import storage_errors
@@ -67,6 +67,13 @@ def form_of(name: str) -> Form | None:
     return "zip" if lower.endswith(".zip") else "gz" if lower.endswith(".gz") else None
 
 
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes, none at the end."""
+
+
 class _Room:
     """What may still be written; a bomb announces no size, so bytes are counted as they come."""
 
@@ -84,7 +91,7 @@ class _Room:
             raise self.refused(f"more than {MEMBERS} members")
         return folder.joinpath(*path.parts)
 
-    def write(self, source: IO[bytes], target: Path, mode: int = 0o644) -> None:
+    def write(self, source: Readable, target: Path, mode: int = 0o644) -> None:
         """Copy ``source`` to the new file ``target``."""
         with storage_errors(target):
             try:
@@ -146,7 +153,7 @@ def _untar(archive: Path, folder: Path, room: _Room, choice: _Choice) -> None:
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     while (member := tar.next()) is not None:
         yield member
-        tar.members.clear()  # they would all be kept
+        tar.members = []  # type: ignore[attr-defined]  # they would all be kept
     while tar.fileobj is not None and tar.fileobj.read(_CHUNK):
         pass  # a compressed stream that was cut says so at its end only
 

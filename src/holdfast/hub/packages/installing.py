@@ -39,6 +39,11 @@ class Installed:
     simulated: bool = False
     fresh: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        provides = {name: str(path) for name, path in self.provides.items()}
+        return {**vars(self), "folder": str(self.folder), "provides": provides}
+
 
 @dataclass(frozen=True)
 class Planned:
