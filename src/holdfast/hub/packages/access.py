@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def install(request: Request) -> dict[str, Any]:
     """Install what the component needs, and itself if it is a package: ``{"packages": […]}``.
 
-    With ``dry_run`` only what would be done. Keys: ``dry_run``, ``offline``, ``from``, ``accept``, ``software``.
+    With ``dry_run`` only what would be done; ``offline``, ``from``, ``accept`` as for the verb.
     """
     given = request.path("from")
     components = packages_of(find(request.spec), software=request.get("software", dict))
