@@ -54,7 +54,7 @@ def detect(
         chosen = detection.choose(outcomes[0].found, versions)
         print_json(chosen.to_json()) if json else print(chosen.path)
     elif json:
-        print_json([_as_json(outcome) for outcome in outcomes])
+        print_json([outcome.to_json() for outcome in outcomes])
     else:
         _print(outcomes, verbose)
 
@@ -71,16 +71,6 @@ def _none(outcome: Any, versions: str) -> ComponentError:
         got=f"none, looked for {'; '.join(outcome.looked)}{reasons}",
         remedy="install it, or put it on PATH",
     )
-
-
-def _as_json(outcome: Any) -> dict[str, Any]:
-    return {
-        "component": outcome.component,
-        "found": [found.to_json() for found in outcome.found],
-        "looked": outcome.looked,
-        "problems": outcome.problems,
-        "notes": outcome.notes,
-    }
 
 
 def _print(outcomes: list[Any], verbose: bool) -> None:

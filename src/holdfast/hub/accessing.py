@@ -87,6 +87,7 @@ ACTIONS: Final = {
     "pull": Action(f"{_HERE}:_pull", ("origin", "url", "name", "hash", "consent")),
     "run": Action(f"{_HERE}:_run", (*_COMPONENT, "inputs", "out", "force")),
     "act": Action(f"{_HERE}:_act", (*_COMPONENT, "do", "inputs", "out")),
+    "detect": Action("holdfast.hub.detection.answering:answer", (*_COMPONENT, "inputs", "refresh")),
     "explain": Action(f"{_HERE}:_explain", (*_COMPONENT, "inputs")),
     "install": Action(
         "holdfast.hub.packages.access:install",

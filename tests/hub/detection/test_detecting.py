@@ -8,6 +8,7 @@ from detection_support import says, script
 
 from holdfast.core.errors import UnknownNameError, UsageError
 from holdfast.hub import detection, repository
+from holdfast.hub.accessing import access
 from holdfast.hub.detection import sandbox
 
 PATTERN = r"toy (?P<version>\S+)"
@@ -84,6 +85,22 @@ def test_json_and_back(machine):
     says(machine.bin / "toy", "toy 1.0")
     (found,) = detection.detect(machine.plugin(**TOY))
     assert detection.Found.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_the_one_call_detects_too(machine, monkeypatch):
+    says(machine.bin / "toy", "toy 1.0")
+    machine.plugin(**TOY)
+    monkeypatch.setenv("HOLDFAST_REPO", str(machine.root / "repo"))
+    answer = access({"action": "detect", "module_uoa": "soft", "data_uoa": "toy"})
+    assert (answer["return"], answer["outcomes"][0]["found"][0]["version"]) == (0, "1.0")
+    assert json.dumps(answer)
+    assert access({"action": "detect", "cid": "soft:toy", "colour": 1})["return"] == 2
+    own = [each for each in repository.list_components("soft") if each.repository == "project"]
+    monkeypatch.setattr(repository, "list_components", lambda kind: own)
+    for request in ({}, {"kind": "soft"}, {"refresh": True}):
+        assert [each["component"] for each in access({"action": "detect"} | request)["outcomes"]] == [
+            "soft:toy"
+        ]
 
 
 def test_inputs_are_checked(machine):

@@ -32,6 +32,11 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        found = [each.to_json() for each in self.found]
+        return {**vars(self), "found": found}
+
 
 def look(component: Component, inputs: Mapping[str, Any], session: Session, *, refresh: bool) -> Outcome:
     """Detect what ``component`` describes, with its ``inputs``. Raises ComponentError for a broken plugin."""
