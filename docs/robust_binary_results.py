@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import robust_table
+
 from holdfast.core.result import Record, read_records, write_records
 from holdfast.programs import robust_binary_sections as sections
 from holdfast.programs import robust_binary_tables
@@ -75,6 +77,7 @@ def page() -> str:
             f"![{figure['title']}]({IMAGES.name}/{name})\n\n{figure['title']}. {figure['caption']}\n"
         )
     parts += [_table(table) for table in robust_binary_tables.tables(records)]
+    parts.append(robust_table.section())
     return "\n".join(parts)
 
 
