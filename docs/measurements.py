@@ -118,8 +118,9 @@ SECTIONS = (
     ),
     (
         "A particle classifier at one bit a weight",
-        "60,000 simulated images (simulator 0.2.0), 12 epochs; the dense CNN beside a binary subnetwork with no "
-        "more kept weights than it has parameters, packed, then protected and struck: one flipped bit a trial.",
+        "60,000 simulated images (simulator 0.2.0), 12 epochs; the dense CNN beside a binary subnetwork with "
+        "no more kept weights than it has parameters, packed, then protected and struck: one flipped bit a "
+        "trial.",
         "holdfast run workflow:egamma-sparse",
         "egamma_sparse.jsonl",
         lambda r: (
@@ -148,9 +149,9 @@ SECTIONS = (
     ),
     (
         "Real detector images beside simulated ones",
-        "The CNN trained on the energies of 100,000 simulated images (8 epochs) scores the test split of these and "
-        "100 real images of the ML4SCI set. Two-sample AUC: telling the two sources apart by the score, 0.5 is not "
-        "at all.",
+        "The CNN trained on the energies of 100,000 simulated images (8 epochs) scores the test split of "
+        "these and 100 real images of the ML4SCI set. Two-sample AUC: telling the two sources apart by the "
+        "score, 0.5 is not at all.",
         "holdfast run program:score-distribution (the commands in docs/explore.md)",
         "real_scores.jsonl",
         lambda r: r.metric in ("auc", "two_sample_auc", "kolmogorov_smirnov"),
