@@ -166,6 +166,19 @@ def test_changed_python_distributions_are_named(locked, monkeypatch):
     assert "got not installed" in said
 
 
+def test_a_data_set_that_is_named_counts_by_its_content(world, tmp_path):
+    code = "def run(out, *, data):\n    (out / 'x').write_text(data)\n"
+    outputs = {"x": {"type": "file", "path": "x"}}
+    inputs = {"data": {"type": "source", "default": "numbers"}}
+    world.program("reader", code, inputs=inputs, outputs=outputs)
+    path = tmp_path / "reader.lock.json"
+    lock.write(lock.pin("program:reader"), path)
+    assert run("program:reader", lock=path).steps[0].status == "ran"
+    (tmp_path / "data/n.txt").write_text("others")
+    with pytest.raises(lock.DriftError, match="file data: expected"):
+        run("program:reader", lock=path)
+
+
 def test_another_machine_is_named(locked, monkeypatch):
     monkeypatch.setattr(lock.platform, "machine", lambda: "riscv64")
     assert "platform machine: expected" in drifted(locked)

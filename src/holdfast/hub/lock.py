@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -56,9 +56,9 @@ class Lock(Model):
     """A ``holdfast.lock.json``. It holds no path of this machine but those of inputs outside its folder.
 
     ``components``: the component, the programs of its steps, and the recipes of what they need. ``code``:
-    hashes of the Python packages that hold entries. ``inputs`` as given, and the hash of each file among all
-    inputs in ``files``. ``needs``: for each program, what its needs became; further packages under their own
-    id. ``platform`` must agree; ``machine`` only tells where the lock was made.
+    hashes of the Python packages that hold entries. ``inputs`` as given, and the hash of each file and named
+    data set among all inputs in ``files``. ``needs``: for each program, what its needs became; further
+    packages under their own id. ``platform`` must agree; ``machine`` only tells where the lock was made.
     """
 
     schema_: Literal["holdfast.lock/1"] = Field(default=SCHEMA, alias="schema")
@@ -266,14 +266,32 @@ def _code(programs: list[Component]) -> dict[str, str]:
 
 
 def _files(plan: Plan, values: Mapping[str, Any], hashes: FileHashes) -> dict[str, Any]:
-    """Hashes of the files that inputs name, by input."""
+    """Hashes of the files that inputs name, by input; those of a package where a source is its name."""
     declared = {**plan.component.inputs, **plan.exposed}
-    found = {}
-    for name, value in values.items():
-        paths = keys.named_paths(declared[name].type, value) if name in declared else None
+    given = {name: (declared[name], value) for name, value in values.items() if name in declared}
+    for step in plan.steps:
+        inputs = step.program.inputs
+        given |= {f"{step.id}.{name}": (inputs[name], wire) for name, wire in step.wires.items()}
+    found: dict[str, list[str]] = {}
+    for name, (item, value) in given.items():
+        if isinstance(value, dict):
+            continue  # a reference: what it leads to is looked at there
+        paths = keys.named_paths(item.type, value)
         if paths is not None:
             found[name] = [hashes.path(path) for path in paths]
+        elif item.type == "source" and isinstance(value, str) and (digest := _named_data(value, hashes)):
+            found[name] = [digest]
     return found
+
+
+def _named_data(name: str, hashes: FileHashes) -> str | None:
+    """The content hash of the data that ``name`` means: those of the package of that name."""
+    from holdfast.hub.packages import installed
+
+    with suppress(HoldfastError):
+        package = installed(find(f"package:{name}"), hashes)
+        return package.hash if package else None
+    return None
 
 
 def _platform() -> dict[str, str]:
