@@ -89,10 +89,20 @@ def test_where_no_index_can_be_written(toys, monkeypatch, tmp_path):
     assert names() == ["add"]
 
 
-def test_broken_descriptions_are_not_listed(toys):
-    (toys.double() / "component.json").write_text("{")
+def test_broken_descriptions_are_listed_apart(toys):
+    double = toys.double()
+    (double / "component.json").write_text("{")
     toys.add()
     assert names() == ["add"]
+    assert index.unreadable() == [double]
+
+
+def test_a_renamed_folder(toys, monkeypatch):
+    folder = toys.add()
+    monkeypatch.setattr(index, "_SETTLED_NS", -(10**18))
+    assert names() == ["add"]
+    folder.rename(folder.with_name("add@1.0.0"))
+    assert [item.folder.name for item in listing("program:add")] == ["add@1.0.0"]
 
 
 def test_an_unknown_kind(toys):

@@ -12,6 +12,7 @@ import pytest
 from holdfast.core.canonical import hash_tree
 from holdfast.core.errors import ComponentError, DataError, UsageError
 from holdfast.hub import find, list_components, origins, pull, remove, repositories, run, scan, search
+from holdfast.hub.packages import install
 from holdfast.hub.pulled import find_pulled, repos, require_consent
 
 GIT = shutil.which("git")
@@ -259,3 +260,32 @@ def test_what_was_read_is_json(stranger):
     data = json.loads(json.dumps(pull(str(stranger.root)).to_json()))
     assert data["may_run_code"] == ["program:add"]
     assert data["consent"] is False
+
+
+def test_a_pull_that_is_killed_leaves_what_was(stranger, monkeypatch):
+    before = pull(str(stranger.root), consent=True).pulled
+    stranger.double()
+    child = os.fork()
+    if child == 0:  # as late as can be: everything is in place but the description
+        monkeypatch.setattr("holdfast.hub.pulled.Pulled.save", lambda self: os._exit(9))
+        pull("theirs", consent=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert find_pulled("theirs") == before
+    assert run("program:add", {"a": 1}).records[0].value == 2
+    after = pull("theirs")
+    assert after.added == ["program:double 1.0.0"]
+    assert {path.name for path in before.folder.iterdir() if path.is_dir()} == {
+        before.hash,
+        after.pulled.hash,
+    }
+
+
+def test_a_package_without_consent_is_not_installed(stranger):
+    generate = {"uses": "program:add", "with": {"a": 1}}
+    stranger.component("package", "made", generate=generate, provides={"sum": "sum.txt"})
+    pull(str(stranger.root))
+    with pytest.raises(ComponentError, match=r"package:made .* must not run yet"):
+        install("package:made")
+    pull("theirs", consent=True)
+    assert install("package:made").provides["sum"].read_text() == "2"

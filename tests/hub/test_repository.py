@@ -94,3 +94,36 @@ def test_search_by_text_and_tags(toys):
     assert {c.name for c in search(tags=["maths"])} == {"add", "double"}
     assert [c.name for c in search("NUMBERS sums", tags=["maths", "fast"])] == ["add"]
     assert search("sums", kind="workflow") == []
+
+
+def test_a_yanked_version_is_only_chosen_by_its_exact_number(toys, user):
+    toys.add(uid=UID, version="1.0.0")
+    toys.add(uid=UID, version="1.1.0", folder="add@1.1.0", yanked="adds wrongly")
+    assert str(find("program:add").version) == "1.0.0"
+    assert str(find("program:add@>=1").version) == "1.0.0"
+    assert find("program:add@1.1.0").meta.yanked == "adds wrongly"
+    user.add(uid=UID, version="1.2.0")
+    assert find("program:add@>1.0").repository == "user"
+    with pytest.raises(ComponentError, match=r"yanked: got 1.1.0: adds wrongly; name one exactly.*@1\.1\.0"):
+        find("program:add@>1.0,<1.2")
+
+
+def test_a_repository_can_be_named(toys, user):
+    toys.add()
+    user.add(uid=UID)
+    assert find("user:program:add").uid == UID
+    assert find("project:program:add").repository == "project"
+    with pytest.raises(UnknownNameError, match="unknown repository"):
+        find("usr:program:add")
+    with pytest.raises(UnknownNameError, match="unknown component"):
+        find("built-in:program:add")
+    with pytest.raises(UsageError, match="kind:name"):
+        find("a:b:program:add")
+
+
+def test_two_components_of_one_uid_are_a_problem_with_the_list(toys):
+    toys.add(uid=UID)
+    toys.double(uid=UID)
+    (problem,) = [str(p) for p in scan(project=toys.root).problems if UID in str(p)]
+    assert "program:add 1.0.0" in problem
+    assert "program:double 1.0.0" in problem

@@ -43,6 +43,8 @@ def run(
     from holdfast.hub.workflow_file import locate
 
     component = locate(target)
+    if component.meta.yanked:
+        print(f"{component.id} {component.version} is yanked: {component.meta.yanked}", file=sys.stderr)
     own = workflows.own_inputs(component, {"executor": executor, "workers": workers})
     inputs = {**inputs_of(component, words), **own, **(settings or {})}
     with workflows.where(None if "executor" in own else executor, None if own else workers) as where:

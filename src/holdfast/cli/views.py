@@ -41,6 +41,9 @@ def components(text: str = "", *, kind: str | None = None, tags: Iterable[str] =
         print_table(("component", "version", "repository", "title"), rows)
     else:
         print("nothing found; `holdfast list` shows everything", file=sys.stderr)
+    for folder in [] if text or tags else index.unreadable():
+        if kind in (None, folder.parent.name):
+            print(f"cannot be read: {folder}; see: holdfast validate {folder}", file=sys.stderr)
 
 
 def show(target: str, json: bool) -> None:

@@ -7,6 +7,7 @@ alphabet (``compiler.gcc`` is ``compiler-gcc``); the description as it was lies 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,7 +38,8 @@ _BASE: Final = {"schema": "holdfast.component/1", "version": "0.0.0"}
 
 def form_of(root: Path) -> Form | None:
     """Whose repository ``root`` is: ``ck``, ``cm`` (MLC too), or None for Holdfast's own."""
-    return next((form for mark, form in _MARKS.items() if (root / mark).is_file()), None)
+    # This is asked for every component that is read; a Path would take most of the time.
+    return next((form for mark, form in _MARKS.items() if os.path.isfile(f"{root}/{mark}")), None)
 
 
 def descriptions(root: Path) -> tuple[str, ...]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +30,9 @@ CREATE TABLE IF NOT EXISTS components (
     root TEXT, place TEXT, entry TEXT, stamp INTEGER,
     kind TEXT, name TEXT, uid TEXT, version TEXT, title TEXT, tags TEXT, yanked TEXT, text TEXT,
     PRIMARY KEY (place, entry));
+CREATE TABLE IF NOT EXISTS places (place TEXT PRIMARY KEY, root TEXT, fingerprint TEXT);
 CREATE INDEX IF NOT EXISTS by_uid ON components (uid);
-CREATE INDEX IF NOT EXISTS by_root ON components (root, place);
+CREATE INDEX IF NOT EXISTS by_root ON places (root);
 """
 
 
@@ -102,6 +105,15 @@ def listing(
     ]
 
 
+def unreadable(project: Path | None = None) -> list[Path]:
+    """Folders whose description cannot be read, which no listing holds; ``validate`` says why."""
+    places = repositories(project)
+    roots = {str(place.root) for place in places}
+    with _current(places, known_kinds(project)) as database:
+        rows = database.execute("SELECT root, place, entry FROM components WHERE kind = ''").fetchall()
+    return sorted(Path(group) / entry for root, group, entry in rows if root in roots)
+
+
 def rebuild(project: Path | None = None) -> int:
     """Make the index anew from the files; return how many components it holds."""
     _remove()
@@ -155,22 +167,25 @@ def _remove() -> None:
 
 def _update(database: sqlite3.Connection, place: Repository, kinds: tuple[str, ...]) -> None:
     root = str(place.root)
+    names = foreign.descriptions(place.root)
     groups = [str(folder) for folder in foreign.kind_folders(place.root, kinds)]
-    known = [
-        row[0] for row in database.execute("SELECT DISTINCT place FROM components WHERE root = ?", (root,))
-    ]
-    rows: list[tuple[str | int | None, ...]] = []
-    gone: list[tuple[str, str]] = []
+    known = dict(database.execute("SELECT place, fingerprint FROM places WHERE root = ?", (root,)))
     for group in {*groups, *known}:
+        stamps = _stamps(group, names) if group in groups else {}
+        fingerprint = _fingerprint(stamps)
+        if fingerprint is not None and known.get(group) == fingerprint:
+            continue
         indexed = dict(database.execute("SELECT entry, stamp FROM components WHERE place = ?", (group,)))
-        for entry, stamp in _stamps(group, foreign.descriptions(place.root)) if group in groups else ():
-            if indexed.pop(entry, None) != stamp or stamp is None:
-                rows.append(_row(place, group, entry, stamp))
-        gone += [(group, entry) for entry in indexed]
-    if rows or gone:
+        rows = [
+            _row(place, group, entry, stamp)
+            for entry, stamp in stamps.items()
+            if stamp is None or indexed.get(entry) != stamp
+        ]
+        gone = [(group, entry) for entry in indexed.keys() - stamps.keys()]
         with database:
             database.executemany("DELETE FROM components WHERE place = ? AND entry = ?", gone)
             database.executemany(f"INSERT OR REPLACE INTO components VALUES ({', '.join('?' * 12)})", rows)
+            database.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", (group, root, fingerprint))
 
 
 def _row(place: Repository, group: str, entry: str, stamp: int | None) -> tuple[str | int | None, ...]:
@@ -185,17 +200,18 @@ def _row(place: Repository, group: str, entry: str, stamp: int | None) -> tuple[
     return (*start, meta.kind, meta.name, meta.uid, meta.version, meta.title, tags, meta.yanked, words)
 
 
-def _stamps(group: str, names: tuple[str, ...]) -> Iterator[tuple[str, int | None]]:
+def _stamps(group: str, names: tuple[str, ...]) -> dict[str, int | None]:
     """Every entry of a folder that has a description, with the stamp of that.
 
     The stamp is None while the file may still change within the resolution of its times.
     """
-    # Names relative to an open folder, and no Path: there may be ten thousand, at 3 µs each.
+    # Names relative to an open folder, and no Path: there may be ten thousand, at 2 µs each.
+    found: dict[str, int | None] = {}
     settled = time.time_ns() - _SETTLED_NS
     try:
         folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
-        return
+        return found
     try:
         for entry in os.listdir(folder):
             for name in names:
@@ -203,10 +219,19 @@ def _stamps(group: str, names: tuple[str, ...]) -> Iterator[tuple[str, int | Non
                     state = os.stat(f"{entry}/{name}", dir_fd=folder)
                 except OSError:
                     continue
-                changed = state.st_ctime_ns  # which no user can set
-                if entry[0] != ".":
-                    stamp = hash((changed, state.st_mtime_ns, state.st_size, state.st_ino))
-                    yield entry, stamp if changed < settled else None
+                changed = state.st_ctime_ns  # which moves with every change, and which no user can set
+                found[entry] = hash((changed, state.st_ino)) if changed < settled else None
                 break
     finally:
         os.close(folder)
+    return {entry: stamp for entry, stamp in found.items() if entry[0] != "."}
+
+
+def _fingerprint(stamps: dict[str, int | None]) -> str | None:
+    """Hash of all names and stamps; None if one may still change."""
+    values = list(stamps.values())
+    if None in values:
+        return None
+    return sha256(
+        "\0".join(stamps).encode(errors="surrogateescape") + array("q", values).tobytes()
+    ).hexdigest()

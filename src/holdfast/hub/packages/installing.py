@@ -21,6 +21,7 @@ from holdfast.hub.kinds import Package
 from holdfast.hub.packages import environments, making
 from holdfast.hub.packages.making import Options, Origin
 from holdfast.hub.packages.store import Receipt, Store
+from holdfast.hub.pulled import require_consent
 from holdfast.hub.repository import find
 
 Way = Literal["installed", "link", "download", "generate", "pip"]
@@ -104,6 +105,7 @@ class _Installer:
         self.found = making.found_files(self.package, options.given) if self.package.files else None
 
     def install(self) -> Installed:
+        require_consent(self.component)
         key = self._key()
         there = self._whole(key)
         if there is not None:
