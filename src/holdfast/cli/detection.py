@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli import arguments
-from holdfast.cli.output import print_json, print_table
+from holdfast.cli.output import print_json, print_lines, print_table
 from holdfast.core.errors import ComponentError, UsageError
 
 ALL = "all"
@@ -17,7 +17,7 @@ ALL = "all"
 
 def detect(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(help="soft:name, or all", metavar="[TARGET]")] = ALL,
+    target: Annotated[str, typer.Argument(help="soft:name, or all", metavar="TARGET")] = ALL,
     versions: Annotated[str, typer.Option(help="only versions in this range, e.g. '>=9,<14'")] = "",
     one: Annotated[
         bool, typer.Option("--one", help="print the path of the only one; ask if there are several")
@@ -51,7 +51,7 @@ def detect(
     if target != ALL and not outcomes[0].found:
         raise _none(outcomes[0], versions)
     if one:
-        chosen = detection.choose(outcomes[0].found, versions)
+        chosen = detection.choose(outcomes[0].found, versions, remedy="narrow the range with --versions")
         print_json(chosen.to_json()) if json else print(chosen.path)
     elif json:
         print_json([outcome.to_json() for outcome in outcomes])
@@ -74,21 +74,19 @@ def _none(outcome: Any, versions: str) -> ComponentError:
 
 
 def _print(outcomes: list[Any], verbose: bool) -> None:
-    rows = [
-        (outcome.component, found.version, found.path, *([_details(found)] if verbose else []))
-        for outcome in outcomes
-        for found in outcome.found
-    ]
-    if rows:
-        columns = ("software", "version", "path", *(["how it was found"] if verbose else []))
-        print_table(columns, rows)
+    everything = [found for outcome in outcomes for found in outcome.found]
+    if everything:
+        rows = [(found.component, found.version, found.path) for found in everything]
+        print_table(("software", "version", "path"), rows)
     absent = [outcome for outcome in outcomes if not outcome.found]
     if verbose:
-        for outcome in absent:
-            print(f"not found: {outcome.component}: {'; '.join(outcome.looked)}")
-        for outcome in outcomes:
-            for problem in outcome.problems:
-                print(f"no answer: {outcome.component}: {problem}")
+        print_lines(f"found: {found.path}: {_details(found)}" for found in everything)
+        print_lines(f"not found: {each.component}: {'; '.join(each.looked)}" for each in absent)
+        print_lines(
+            f"no answer: {outcome.component}: {problem}"
+            for outcome in outcomes
+            for problem in outcome.problems
+        )
     elif absent:
         print(f"not found: {', '.join(outcome.component.removeprefix('soft:') for outcome in absent)}")
         print("(-v says where was looked)")

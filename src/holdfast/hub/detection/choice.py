@@ -39,20 +39,21 @@ def choose(
     *,
     named: str | Path | None = None,
     ask: Ask = ask_on_terminal,
+    remedy: str = "",
 ) -> Found:
     """The one of ``found`` that is within ``versions`` (such as ``>=9,<14``) and that the user ``named``.
 
     ``named`` is any path of the installation, or its exact version. Where several are left, ``ask`` is given
-    the question and the list. Raises ComponentError with the list if none fits or several do; UsageError for
-    what is no range.
+    the question and the list; ``remedy`` is what the error says to do otherwise. Raises ComponentError with
+    the list if none fits or several do; UsageError for what is no range.
     """
     fitting = within(found, versions)
     wanted = f" {versions}" if str(versions) else ""
     what = found[0].component if found else "software"
     if not fitting:
         listed = "; ".join(map(described_as, found)) or "none installed"
-        remedy = "install one, or change the range" if wanted else "install it, or put it on PATH"
-        raise ComponentError(f"no {what} fits", expected=f"a version{wanted}", got=listed, remedy=remedy)
+        advice = "install one, or change the range" if wanted else "install it, or put it on PATH"
+        raise ComponentError(f"no {what} fits", expected=f"a version{wanted}", got=listed, remedy=advice)
     if named is not None:
         chosen = [each for each in fitting if _is_named(each, str(named))]
         if not chosen:
@@ -69,7 +70,7 @@ def choose(
         f"{len(fitting)} installations of {what}{wanted}",
         expected="one",
         got="; ".join(options),
-        remedy=f"name one: --software {what.partition(':')[2] or what}={fitting[0].path}",
+        remedy=remedy or f"name one: --software {what.partition(':')[2] or what}={fitting[0].path}",
     )
 
 
