@@ -12,7 +12,7 @@ from holdfast.hub.kinds.custom import Custom, KindDefinition
 from holdfast.hub.kinds.experiment import Experiment
 from holdfast.hub.kinds.matrix import Matrix
 from holdfast.hub.kinds.package import Generate, LocalFile, Package, Source
-from holdfast.hub.kinds.paper import Agreement, Claim, ClaimStatus, Paper, RecordSelector
+from holdfast.hub.kinds.paper import Agreement, Claim, ClaimStatus, Figure, Paper, RecordSelector
 from holdfast.hub.kinds.program import PLACEHOLDER, Entry, Program, ProgramCli
 from holdfast.hub.kinds.soft import Detection, Soft
 from holdfast.hub.kinds.workflow import RESERVED_OUTPUTS, From, Resources, Step, TuningChoice, Workflow
@@ -40,6 +40,7 @@ __all__ = [
     "Entry",
     "Expected",
     "Experiment",
+    "Figure",
     "From",
     "Generate",
     "Identifier",

@@ -51,11 +51,29 @@ class Claim(Model):
         return self
 
 
+class Figure(Model):
+    """A figure: a file or page that the paper's workflow puts out, and the records that it shows."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    title: str
+    source: str = ""
+    output: str
+    records: list[RecordSelector] = Field(default_factory=list)
+
+
 class Paper(Base):
-    """Published claims beside the records that rerun them; running a paper runs its ``workflow``."""
+    """Published claims beside the records that rerun them; running a paper runs its ``workflow``.
+
+    What only its authors know: the ``license`` (SPDX) of the artifact, the DOI or address of the ``archive``
+    that holds it, and ``independence``, how the implementation came about beside that of ``reference``.
+    """
 
     kind: Literal["paper"]
     reference: str = ""
+    license: str = ""
+    archive: str = ""
+    independence: str = ""
+    figures: list[Figure] = Field(default_factory=list)
     workflow: Annotated[str, Field(pattern=r"^workflow:")] | None = None
     claims: Annotated[list[Claim], Field(min_length=1)]
 
