@@ -128,6 +128,7 @@ def leave_one_out(
     *,
     goal: Goal = "lower",
     seed: int = 0,
+    models: Sequence[Model] = MODELS,
     budgets: Sequence[int] = (1, 4, 16),
 ) -> Judgement:
     """Regret of each way to choose for a case that was left out of the learning, over all cases.
@@ -146,7 +147,7 @@ def leave_one_out(
     for case, own in by_case.items():
         others = [item for item in experiences if item.case != case]
         regrets = _regrets(own, goal)
-        for model in MODELS:
+        for model in models:
             predictor = Predictor(others, model, goal=goal, seed=seed)
             scores = _scores(predictor, own)
             each[model][case] = float(regrets[int(np.argmin(scores))])
@@ -159,7 +160,7 @@ def leave_one_out(
         model: bootstrap(
             np.array([each["average"][case] - each[model][case] for case in cases]), np.mean, seed=seed
         )
-        for model in MODELS
+        for model in models
     }
     return Judgement(regrets_of, gains, tuple(model for model, gain in gains.items() if gain.low > 0))
 
