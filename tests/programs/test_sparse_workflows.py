@@ -14,7 +14,9 @@ def words(inputs):
 @pytest.mark.slow
 def test_a_subnetwork_beside_the_dense_cnn_is_protected_and_stressed(make_runner):
     runner = make_runner()
-    run = runner("run", "workflow:egamma-sparse", f"@{runner.inputs}", "--out", "out", "--json")
+    run = runner(
+        "run", "workflow:egamma-sparse", f"@{runner.inputs}", "--search-epochs", "1", "--out", "out", "--json"
+    )
     assert {step["status"] for step in run["steps"] if step["id"] != "simulate"} == {"ran"}
     records = read_records(runner.folder / "out" / "records.jsonl")
     kept = {r.labels["model"]: r.value for r in records if r.metric == "kept_weights"}
