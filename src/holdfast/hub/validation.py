@@ -11,7 +11,18 @@ from holdfast.core.errors import ComponentError, HoldfastError, UsageError
 from holdfast.core.result import read_records
 from holdfast.hub import custom, foreign, workflow
 from holdfast.hub.component import FILE, Component
-from holdfast.hub.kinds import KINDS, Custom, Experiment, KindDefinition, Paper, Program, Soft, Workflow
+from holdfast.hub.kinds import (
+    KINDS,
+    Custom,
+    Experiment,
+    KindDefinition,
+    Need,
+    Package,
+    Paper,
+    Program,
+    Soft,
+    Workflow,
+)
 from holdfast.hub.repository import Repository, find
 
 
@@ -72,6 +83,9 @@ def _check(repository: Repository, folder: Path) -> tuple[Component | None, list
         match component.meta:
             case Program():
                 _check_program(component, component.meta)
+                _check_needs(component, component.meta.needs)
+            case Package():
+                _check_package(component, component.meta)
             case Workflow():
                 workflow.load(component, project=root)
             case Paper():
@@ -102,6 +116,31 @@ def _check_program(component: Component, program: Program) -> None:
     module, _, name = (program.entry.python or "").partition(":")
     source = _existing(component, module) if module.endswith(".py") else _module_file(module)
     _check_function(source, name, set(program.inputs))
+
+
+def _check_package(component: Component, package: Package) -> None:
+    """Its needs can be meant; its program exists and takes the inputs; archives have a name that tells."""
+    _check_needs(component, package.needs)
+    if package.generate is not None:
+        program = find(package.generate.uses, project=component.root)
+        given = values.coerce(program.inputs, package.generate.with_, program.id)
+        values.complete(program.inputs, given, program.id, program.folder)
+    for source in package.sources:
+        if source.unpack and form_of(file_name(source.url)) is None:
+            raise ComponentError(
+                f"{component.id}: unpack", expected="an archive: tar, zip or gz", got=source.url
+            )
+
+
+def _check_needs(component: Component, needs: Mapping[str, Need]) -> None:
+    """Each need means components that are there, whatever is installed."""
+    for name, need in needs.items():
+        if need.uses is not None:
+            find(need.uses, project=component.root)
+        elif not search(tags=need.tags, project=component.root):
+            raise ComponentError(
+                f"{component.id}: need {name!r}", expected="a component with all tags", got=need.tags
+            )
 
 
 def _module_file(module: str) -> Path:
