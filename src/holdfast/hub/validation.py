@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from holdfast.core.errors import ComponentError, HoldfastError, UsageError
 from holdfast.core.result import read_records
-from holdfast.hub import custom, foreign, workflow
+from holdfast.hub import custom, foreign, values, workflow
 from holdfast.hub.component import FILE, Component
 from holdfast.hub.kinds import (
     KINDS,
@@ -23,7 +24,9 @@ from holdfast.hub.kinds import (
     Soft,
     Workflow,
 )
-from holdfast.hub.repository import Repository, find
+from holdfast.hub.packages.archives import form_of
+from holdfast.hub.packages.making import file_name
+from holdfast.hub.repository import Repository, find, search
 
 
 @dataclass(frozen=True)
