@@ -15,6 +15,7 @@ from textwrap import dedent
 
 import pytest
 
+from holdfast.core.canonical import hash_tree
 from holdfast.core.errors import ComponentError, DataError, StorageError, UsageError
 from holdfast.core.paths import find_data
 from holdfast.hub import packages as hub_packages
@@ -290,6 +291,53 @@ def test_killed_in_the_middle_nothing_is_visible_and_the_next_one_installs(image
     assert len(images.leftovers()) == 1
     assert install("package:images").provides["a"].read_text() == "1"
     assert images.leftovers() == []
+
+
+STAGES = [
+    f"{place} {when}"
+    for place in (
+        "making.download",
+        "making.unpack",
+        "store.seal",
+        "store.publish_folder",
+        "store.write_json",
+        "store.Store.publish_data",
+    )
+    for when in ("before", "after")
+]
+KILLED = """
+import os, signal, sys
+from holdfast.hub.packages import install, making, store
+*place, name = sys.argv[1].split(".")
+owner = {"making": making, "store": store}[place[0]]
+owner = getattr(owner, place[1]) if place[1:] else owner
+original = getattr(owner, name)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+def deadly(*arguments, **named):
+    if sys.argv[2] == "before":
+        die()
+    original(*arguments, **named)
+    die()
+setattr(owner, name, deadly)
+install("package:images")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_every_stage_the_store_is_whole_and_the_next_one_installs(images, stage):
+    process = subprocess.run([sys.executable, "-c", KILLED, *stage.split()], check=False)
+    assert process.returncode == -signal.SIGKILL
+    for name in images.entries():
+        assert hash_tree(images.home / "store" / name) == name, "what is visible is whole"
+    for receipt in (images.home / "installed").glob("*.json"):
+        assert json.loads(receipt.read_text())["receipt"]["hash"] in images.entries()
+    result = install("package:images")
+    assert result.provides["a"].read_text() == "1"
+    assert images.entries() == [result.hash]
+    assert not [path for path in (images.home / "work").rglob("*") if path.is_file()]
+    assert find_data(["images/a"]).read_text() == "1"
 
 
 def test_two_installers_at_once_share_the_work(images, server):
