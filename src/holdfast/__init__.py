@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself is slow to import, and every step's process would pay for it
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

@@ -6,7 +6,10 @@ Everything is loaded on first use, so that the process that runs a step imports 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FUNCTIONS = {
     "Component": "component",

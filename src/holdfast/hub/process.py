@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any
 
 from holdfast.core.errors import INTERRUPTED_EXIT_CODE, InfrastructureError, StepError
-from holdfast.core.paths import storage_errors, write_json
-from holdfast.hub import limits
+from holdfast.core.paths import storage_errors
+from holdfast.hub import limits, worker
 from holdfast.hub.cache import LOG, OUTPUTS
 from holdfast.hub.component import Component, described
 from holdfast.hub.kinds import PLACEHOLDER, Program, Resources
@@ -65,8 +65,10 @@ class Call:
             "inputs": dict(self.inputs),
             "types": {name: item.type for name, item in program.inputs.items()},
         }
-        write_json(self.work / "call.json", call)
-        return [sys.executable, "-u", "-P", "-m", "holdfast.hub.worker", str(self.work)]
+        file = self.work / "call.json"  # read once, by the process that starts next: no need of the disk
+        with storage_errors(file):
+            file.write_text(json.dumps(call, allow_nan=False), encoding="utf-8")
+        return [sys.executable, "-u", "-P", worker.__file__, str(self.work)]
 
     def _expanded(self, arguments: list[str]) -> list[str]:
         here = self.component.folder

@@ -9,12 +9,14 @@ import errno
 import importlib
 import json
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from holdfast.core.errors import INTERRUPTED_EXIT_CODE, ComponentError, HoldfastError, StorageError
+
+TYPE_CHECKING = False  # as in holdfast/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -31,7 +33,7 @@ def main(work: Path) -> int:
         _report(work, error)
         return error.exit_code
     except OSError as error:
-        traceback.print_exc(file=sys.stdout)
+        _trace()
         if error.errno not in _NO_SPACE:
             return 1
         full = StorageError(
@@ -40,9 +42,15 @@ def main(work: Path) -> int:
         _report(work, full)
         return full.exit_code
     except Exception:
-        traceback.print_exc(file=sys.stdout)
+        _trace()
         return 1
     return 0
+
+
+def _trace() -> None:
+    import traceback  # only failures pay for it
+
+    traceback.print_exc(file=sys.stdout)
 
 
 def _function(entry: str, here: Path) -> Callable[..., object]:

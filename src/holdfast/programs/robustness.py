@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from holdfast.core.errors import UsageError
 from holdfast.core.result import write_records
+from holdfast.hub import executors
 from holdfast.programs.model_files import PACKED, ModelFile
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ def run(
     keep: bool,
     workers: int,
     seed: int,
+    executor: str = "local",
 ) -> None:
     """Attack the first ``images`` images of ``split``; write ``out/records.jsonl`` and ``out/evaluation/``.
 
     ``images`` are the same ones for every model: the first of each class, in proportion. A packed network is
     judged as an ordinary module, and attacked in faster forms that are equal to it; with ``replay`` what was
-    found is shown to its compiled form as well. A killed run goes on where it was.
+    found is shown to its compiled form as well. A killed run goes on where it was. ``executor``
+    (``hub.executors``) with ``workers`` processes computes the batches.
     """
     from holdfast import stress
     from holdfast.data import open as open_data
@@ -59,10 +61,9 @@ def run(
     if file.protection is None:
         harm = stress.Transferred(harm, Seen(file))
     with ExitStack() as stack:
-        executor: Executor | None = None
-        if workers > 1:
-            # Forked copies of a process that uses OpenMP threads may hang.
-            executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+        pool: Executor | None = None
+        if executor != "local" or workers > 1:
+            pool = stack.enter_context(executors.executor(executor, workers=workers))
         records = stress.evaluate_robustness(
             file,
             stream,
@@ -72,7 +73,7 @@ def run(
             seed=seed,
             replay=compiled,
             keep=keep,
-            executor=executor,
+            executor=pool,
             labels={**file.labels, "split": split},
         )
     write_records(out / "records.jsonl", records)

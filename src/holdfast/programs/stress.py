@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from holdfast.core import environment
 from holdfast.core.errors import UsageError
 from holdfast.core.paths import write_text
 from holdfast.core.result import Record, write_records
+from holdfast.hub import executors
 from holdfast.programs.model_files import ModelFile
 from holdfast.programs.standard_stress import standard_stress
 
@@ -39,6 +39,7 @@ def run(
     p_max: float | None = None,
     confidence: float = 0.95,
     each_stratum: bool = False,
+    executor: str = "local",
 ) -> None:
     """Run every stressor against every model and write ``out/records.jsonl``.
 
@@ -47,6 +48,7 @@ def run(
     meet the same trials: the draws depend on seed, stressor and trial alone. Finished trials are kept in
     ``out/<model>-<protection>/`` and are not repeated after a kill; the faults that struck are left in
     ``out/faults/<model>-<protection>.json``. A trial that takes longer than ``limit_s`` seconds is a hang.
+    ``executor`` says where trials run (``hub.executors``), with ``workers`` processes.
 
     With ``plan_trials`` nothing runs: the records say how many trials each stressor needs (``plan_trials`` in
     ``stress.strata``, which ``half_width``, ``p_max``, ``confidence`` and ``each_stratum`` go to).
@@ -75,10 +77,9 @@ def run(
         return
     records: list[Record] = []
     with ExitStack() as stack:
-        executor: Executor | None = None
-        if (workers := workers or environment.cores()) > 1:
-            # Forked copies of a process that uses OpenMP threads may hang.
-            executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+        pool: Executor | None = None
+        if executor != "local" or (workers := workers or environment.cores()) > 1:
+            pool = stack.enter_context(executors.executor(executor, workers=workers))
         for file in files:
             name = "-".join(str(part) for part in file.labels.values())
             records += stress.campaign.run(
@@ -89,7 +90,7 @@ def run(
                 batch_size=batch_size,
                 seed=seed,
                 out=out / name,
-                executor=executor,
+                executor=pool,
                 limit_s=limit_s,
                 labels=file.labels,
             )

@@ -6,31 +6,25 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from itertools import chain
 
-from holdfast.core.errors import HoldfastError, StepError
-from holdfast.stress.cell import Cell, ProcessDiedError
+from holdfast.core.errors import HoldfastError
+from holdfast.stress.apart import Isolation, blames_tasks, run_chunk_apart
 from holdfast.stress.trial import Line
 from holdfast.stress.worker import Chunk, Setup, context, run_chunk
-
-ATTEMPTS = 2
-"""How often a trial may kill its process before it counts as a crash: the first death may be an accident."""
-
-MOST_DEATHS_IN_A_ROW = 12
-"""Deaths of isolated trials in a row after which the machine is blamed and not the trials."""
 
 
 class Scheduler:
     """Runs chunks through ``executor``, at most ``in_flight`` at a time.
 
     If workers die, the chunks under way are repeated trial by trial in a process of their own; a trial that
-    kills it ``ATTEMPTS`` times is a crash, one that exceeds the time limit of the setup a hang, and its
-    process is killed. The rest goes on in a new process pool. Without ``executor`` all trials run that way.
+    kills it (``apart.ATTEMPTS`` times) is a crash, one that exceeds the time limit of the setup a hang, and
+    its process is killed. The rest goes on in a new process pool. Without ``executor`` all trials run that
+    way, and on Dask every worker has such a process, so that workers outlive their trials.
     """
 
     def __init__(self, setup: Setup, executor: Executor | None, in_flight: int) -> None:
         self._setup, self._executor, self._in_flight = setup, executor, in_flight
         self._own: list[ProcessPoolExecutor] = []
-        self._cell = Cell(setup)
-        self._deaths = 0
+        self._isolation = Isolation(setup)
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Line]]:
         """Yield the lines of each chunk, in the order of finishing.
@@ -68,7 +62,7 @@ class Scheduler:
         finally:
             for future in running:
                 future.cancel()
-            self._cell.close()
+            self._isolation.close()
             for pool in self._own:
                 pool.shutdown(cancel_futures=True)
 
@@ -78,7 +72,8 @@ class Scheduler:
             if chunk is None:
                 break
             try:
-                running[self._executor.submit(run_chunk, self._setup, chunk)] = chunk
+                run = run_chunk_apart if blames_tasks(self._executor) else run_chunk
+                running[self._executor.submit(run, self._setup, chunk)] = chunk
             except BrokenExecutor:
                 if not running:
                     self._replace()
@@ -91,33 +86,7 @@ class Scheduler:
 
     def _isolated(self, chunk: Chunk) -> Iterator[list[Line]]:
         for trial in chunk.trials:
-            yield self._alone(Chunk(chunk.key, (trial,)))
-
-    def _alone(self, chunk: Chunk) -> list[Line]:
-        outcome, message = "crash", "the process died"
-        for _ in range(ATTEMPTS):
-            try:
-                lines = self._cell.run(chunk)
-            except TimeoutError:
-                outcome, message = "hang", f"no answer after {self._setup.limit_s:g} s"
-                self._deaths = 0
-                break
-            except ProcessDiedError:
-                self._deaths += 1
-            else:
-                self._deaths = 0
-                return lines
-        if self._deaths >= MOST_DEATHS_IN_A_ROW:
-            raise StepError(
-                "campaign",
-                expected="worker processes that live",
-                got=f"{self._deaths} deaths in a row",
-                remedy="look for a lack of memory, or for a script without `if __name__ == '__main__':`",
-            )
-        ((trial, batch),) = chunk.trials
-        return [
-            {"stressor": chunk.key, "trial": trial, "batch": batch, "outcome": outcome, "message": message}
-        ]
+            yield self._isolation.run(Chunk(chunk.key, (trial,)))
 
 
 def _process_pool(workers: int) -> ProcessPoolExecutor:
