@@ -229,8 +229,8 @@ def _stamps(group: str, names: tuple[str, ...]) -> dict[str, int | None]:
 
 def _fingerprint(stamps: dict[str, int | None]) -> str | None:
     """Hash of all names and stamps; None if one may still change."""
-    values = list(stamps.values())
-    if None in values:
+    values = [stamp for stamp in stamps.values() if stamp is not None]
+    if len(values) < len(stamps):
         return None
     return sha256(
         "\0".join(stamps).encode(errors="surrogateescape") + array("q", values).tobytes()
