@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from holdfast.core.errors import HoldfastError, UsageError
 from holdfast.hub.component import Component
+from holdfast.hub.experiment_access import CONDITIONS
 
 _NAMES: Final = {
     "module_uoa": "kind",
@@ -75,6 +76,7 @@ class Action:
 
 _COMPONENT: Final = ("component", "kind", "name", "repository", "versions")
 _HERE: Final = "holdfast.hub.accessing"
+_RECORDED: Final = "holdfast.hub.experiment_access"
 ACTIONS: Final = {
     "list": Action(f"{_HERE}:_list", ("kind",)),
     "search": Action(f"{_HERE}:_search", ("text", "kind", "tags")),
@@ -89,6 +91,10 @@ ACTIONS: Final = {
     "act": Action(f"{_HERE}:_act", (*_COMPONENT, "do", "inputs", "out")),
     "detect": Action("holdfast.hub.detection.answering:answer", (*_COMPONENT, "inputs", "refresh")),
     "explain": Action(f"{_HERE}:_explain", (*_COMPONENT, "inputs")),
+    "query": Action(f"{_RECORDED}:query", CONDITIONS),
+    "experiments": Action(f"{_RECORDED}:experiments", ("experiment", "component", "since")),
+    "replay": Action(f"{_RECORDED}:replay", ("experiment", "margins", "inputs", "across_platforms", "lock")),
+    "export": Action(f"{_RECORDED}:export", ("experiment", "to", "out", "every_run", "copy")),
     "install": Action(
         "holdfast.hub.packages.access:install",
         (*_COMPONENT, "dry_run", "offline", "from", "accept", "software"),
