@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from holdfast.core.errors import ComponentError
 from holdfast.hub import explain, run
+from holdfast.hub.workflow import load
 from holdfast.hub.workflow_file import open_workflow
 
 STEPS = {"steps": [{"id": "add", "uses": "program:add", "with": {"a": 1}}]}
@@ -53,3 +56,15 @@ def test_bad_files(tmp_path):
             open_workflow(tmp_path / "w.json")
     with pytest.raises(ComponentError, match="No such file"):
         open_workflow(tmp_path / "none.json")
+
+
+def test_the_workflow_of_the_page_is_one(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "w.json").write_text(block)
+    plan = load(open_workflow(tmp_path / "w.json"))
+    assert [step.id for step in plan.steps] == [
+        *(f"train[seed={seed}]" for seed in range(3)),
+        "bench",
+        "export[seed=0]",
+    ]
