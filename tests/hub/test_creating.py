@@ -47,27 +47,31 @@ def test_where_new_components_go(toys, tmp_path, monkeypatch):
     assert find(new_component("program:own").id).repository == "user"
 
 
-@pytest.mark.parametrize(
-    ("check", "problem"),
-    [
-        ({"metrics": {"sum": {"value": 4}}}, "metric sum: 3, expected 4 within 0"),
-        ({"metrics": {"sum": {"minimum": 5}}}, "expected at least 5"),
-        ({"metrics": {"sum": {"maximum": 1}}}, "expected at most 1"),
-        ({"metrics": {"product": {}}}, "was not measured"),
-        ({"outputs": {"sum.txt": {"contains": "4"}}}, "does not contain '4'"),
-        ({"outputs": {"sum.txt": {"sha256": "0" * 64}}}, "expected 000"),
-        ({"outputs": {"other.txt": {}}}, "is missing"),
-        ({"exit_code": 5}, "exit code 0, expected 5"),
-        ({"inputs": {"a": "none"}}, "exit code 2, expected 0"),
-    ],
-)
-def test_a_check_says_what_is_wrong(toys, check, problem):
-    toys.add(checks={"one": {"inputs": {"a": 1, "b": 2}, **check}})
-    valid, one = run_checks("program:add")
+WRONG = {
+    "value": ({"metrics": {"sum": {"value": 4}}}, "metric sum: 3, expected 4 within 0"),
+    "minimum": ({"metrics": {"sum": {"minimum": 5}}}, "metric sum: 3, expected at least 5"),
+    "maximum": ({"metrics": {"sum": {"maximum": 1}}}, "metric sum: 3, expected at most 1"),
+    "metric": ({"metrics": {"product": {}}}, "metric product: was not measured"),
+    "text": ({"outputs": {"sum.txt": {"contains": "4"}}}, "output sum.txt: does not contain '4'"),
+    "hash": ({"outputs": {"sum.txt": {"sha256": "0" * 64}}}, "expected 0000"),
+    "output": ({"outputs": {"other.txt": {}}}, "output other.txt: is missing"),
+    "end": ({"exit_code": 5}, "exit code 0, expected 5"),
+    "input": ({"inputs": {"a": "none"}}, "exit code 2, expected 0"),
+}
+
+
+def test_a_check_says_what_is_wrong(toys):
+    good = {"inputs": {"a": 1, "b": 2}, "metrics": {"sum": {"value": 3.1, "tolerance": 0.2}}}
+    checks = {name: {"inputs": {"a": 1, "b": 2}, **check} for name, (check, _) in WRONG.items()}
+    toys.add(checks={"good": good, **checks})
+    valid, first, *others = run_checks("program:add", force=False)
     assert valid.passed
-    assert len(one.problems) == 1
-    assert problem in one.problems[0]
-    with pytest.raises(StepError, match="fails its checks"):
+    assert first.passed
+    assert [check.name for check in others] == list(WRONG)
+    for check in others:
+        assert len(check.problems) == 1
+        assert WRONG[check.name][1] in check.problems[0]
+    with pytest.raises(StepError, match="value: metric sum"):
         checking.outcome("program:add", force=False)
 
 
