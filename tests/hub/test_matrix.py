@@ -161,3 +161,11 @@ def test_bad_workflows(toys, steps, fields, message):
     with pytest.raises(ComponentError) as caught:
         load(find("workflow:w"))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_cells_that_are_the_same_are_made_once(toys, workers):
+    toys.component("workflow", "w", steps=[adding() | {"with": {"a": 1}}])
+    for force in (False, True):
+        result = run("workflow:w", workers=workers, force=force)
+        assert sorted(step.status for step in result.steps) == ["hit", "hit", "ran"]

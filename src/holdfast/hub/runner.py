@@ -123,6 +123,7 @@ class _Runner:
         self.results: dict[str, StepResult] = {}
         self.records: dict[str, list[Record]] = {}
         self.begun: dict[str, float] = {}
+        self.started: set[str] = set()
         self.index = {step.id: index for index, step in enumerate(plan.steps, start=1)}
         self.result = Run(
             run_record.new_id(component.id),
@@ -215,16 +216,15 @@ class _Runner:
         key = keys.key(facets if program.cache else {**facets, "run": self.result.id})
         result.key, result.facets = key, facets
         last = self.history.last_step(step.id)
-        damaged = False
-        if not self.force:
+        # What this run has made, or makes, is not forced again for another cell.
+        force, damaged = self.force and key not in self.started, False
+        if not force:
             damaged = self.cache.folder(key).exists()
             if entry := self.cache.lookup(key):
                 result.reasons = reasons(facets, last, hit=True)
                 self._ended(step, Made(entry, "hit"), perf_counter() - start)
                 return True
-        result.reasons = reasons(
-            facets, last, hit=False, forced=self.force, cached=program.cache, damaged=damaged
-        )
+        result.reasons = reasons(facets, last, hit=False, forced=force, cached=program.cache, damaged=damaged)
         work = Work(
             step.id,
             step.program,
@@ -232,12 +232,13 @@ class _Runner:
             facets,
             key,
             home(),
-            force=self.force,
+            force=force,
             timeout_s=step.step.timeout_s or program.timeout_s,
             resources=step.step.resources,
             retries=step.step.retries,
             needs=needs,
         )
+        self.started.add(key)
         self.places.start(work, lambda: self._tell(step, "waiting", "another process works on this step"))
         return False
 
