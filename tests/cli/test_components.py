@@ -65,6 +65,7 @@ def test_what_came_is_shown_before_the_question(call, theirs):
 def test_without_a_terminal_only_yes_is_consent(call, theirs):
     assert "Nothing of it may run yet" in call("pull", "theirs")[0]
     assert "(no consent)" in call("list", "program")[0]
+    assert "no consent: nothing of it runs" in call("list", "--repositories")[0]
     assert "may run since" in call("pull", "theirs", "--yes")[0]
     assert "(no consent)" not in call("list", "program")[0]
     (theirs / "more.txt").write_text("more")

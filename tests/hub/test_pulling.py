@@ -1,5 +1,6 @@
 """Pulling: what must not come in does not, what comes runs only with consent, and updates are whole."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import zipfile
 import pytest
 
 from holdfast.core.canonical import hash_tree
-from holdfast.core.errors import ComponentError, DataError, UsageError
+from holdfast.core.errors import ComponentError, DataError, StorageError, UsageError
 from holdfast.hub import find, list_components, origins, pull, remove, repositories, run, scan, search
 from holdfast.hub.packages import install
 from holdfast.hub.pulled import find_pulled, repos, require_consent
@@ -289,3 +290,21 @@ def test_a_package_without_consent_is_not_installed(stranger):
         install("package:made")
     pull("theirs", consent=True)
     assert install("package:made").provides["sum"].read_text() == "2"
+
+
+def test_a_full_disk_leaves_nothing(stranger, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("holdfast.hub.origins.shutil.copyfile", full)
+    with pytest.raises(StorageError, match="No space left"):
+        pull(str(stranger.root))
+    assert find_pulled("theirs") is None
+    assert list(repos().glob("theirs/*")) == []
+
+
+def test_what_is_shown_before_consent_cannot_steer_the_terminal(stranger):
+    stranger.double(title="Double\x1b[2K\x1b[1A")
+    contents = pull(str(stranger.root))
+    assert [component.id for component in contents.components] == ["program:add"]
+    assert "title: expected printable characters" in contents.problems[0]

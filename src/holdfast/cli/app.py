@@ -87,13 +87,17 @@ def doctor(json: Json = False) -> None:
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="only this kind")] = None, json: Json = False
+    kind: Annotated[str | None, typer.Argument(help="only this kind")] = None,
+    repositories: Annotated[
+        bool, typer.Option("--repositories", help="the repositories instead, in order of precedence")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """List components.
 
     Example: holdfast list workflow
     """
-    views.components(kind=kind, json=json)
+    views.repositories(json) if repositories else views.components(kind=kind, json=json)
 
 
 @app.command()

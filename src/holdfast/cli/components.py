@@ -121,7 +121,9 @@ def _print_contents(contents: Any) -> None:
     ]
     print_table(("component", "version", "change", "runs code", "title"), rows)
     print_lines(f"removed: {item}" for item in data["removed"])
-    print_lines(f"problem: {item}" for item in data["problems"])
+    # A file that cannot be read may hold anything; it must not steer the terminal.
+    safe = ("".join(c if c.isprintable() else "?" for c in item) for item in data["problems"])
+    print_lines(f"problem: {item}" for item in safe)
 
 
 def publish(

@@ -46,6 +46,30 @@ def components(text: str = "", *, kind: str | None = None, tags: Iterable[str] =
             print(f"cannot be read: {folder}; see: holdfast validate {folder}", file=sys.stderr)
 
 
+def repositories(json: bool) -> None:
+    """Print the repositories in order of precedence, pulled ones with origin, hash and consent."""
+    from holdfast.hub import pulled, repository
+
+    origins = {each.root: each for each in pulled.read_all()[0]}
+    rows = []
+    for place in repository.repositories():
+        one = origins.get(place.root)
+        consent = f"{one.consent.when} by {one.consent.who}" if one and one.consent else None
+        details = (
+            {"origin": one.origin, "revision": one.revision, "hash": f"sha256:{one.hash}"} if one else {}
+        )
+        rows.append({"name": place.name, "folder": str(place.root), **details, "consent": consent})
+    if json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['name']}: {row['folder']}")
+        if "origin" in row:
+            revision = f" at {row['revision']}" if row["revision"] else ""
+            print(f"  from {row['origin']}{revision}, content {row['hash']}")
+            print(f"  {'consent: ' + row['consent'] if row['consent'] else 'no consent: nothing of it runs'}")
+
+
 def show(target: str, json: bool) -> None:
     """Print one component."""
     from holdfast import hub

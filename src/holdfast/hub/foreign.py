@@ -86,8 +86,8 @@ def load(folder: Path, repository: str, root: Path) -> Component:
         **_BASE,
         "name": plain(folder.name),
         "uid": entry.uid,
-        "title": entry.title or folder.name,
-        "description": entry.description,
+        "title": _printable(entry.title) or folder.name,
+        "description": _printable(entry.description),
         "tags": list(dict.fromkeys(plain(str(tag)) for tag in entry.tags if plain(str(tag)))),
         "version": entry.version if re.fullmatch(r"\d+\.\d+\.\d+", entry.version) else "0.0.0",
     }
@@ -117,6 +117,10 @@ def problems(folder: Path, root: Path) -> list[str]:
 def plain(name: str) -> str:
     """``name`` in lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def _kind(folder: Path, root: Path) -> str | None:

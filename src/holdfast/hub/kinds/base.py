@@ -91,6 +91,14 @@ class Base(Model):
             raise ValueError(f"{version!r} is not a version such as 1.2.0") from error
         return version
 
+    @field_validator("title", "description", "yanked", "example")
+    @classmethod
+    def _printable(cls, text: str) -> str:
+        # What a stranger's component says is shown before it is trusted; it must not steer the terminal.
+        if not text.replace("\n", " ").replace("\t", " ").isprintable():
+            raise ValueError("expected printable characters")
+        return text
+
     @field_validator("inputs")
     @classmethod
     def _out_is_the_runners(cls, inputs: dict[str, Input]) -> dict[str, Input]:
