@@ -134,11 +134,12 @@ def test_everything_at_once_survives_a_broken_plugin(machine, monkeypatch):
     assert "gone.py" in outcomes["soft:broken"].problems[0]
 
 
-def test_no_thread_and_no_process_is_left(machine):
-    says(machine.bin / "toy", "toy 1.0")
+def test_no_thread_and_no_process_is_left(machine, monkeypatch):
+    monkeypatch.setenv("MARK", str(machine.root))
+    script(machine.bin / "toy", "/bin/sleep 1000 & echo toy 1.0")
     detection.detect(machine.plugin(**TOY))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("detect")]
-    assert not [pid for pid in sandbox._pids() if sandbox.TOKEN.encode() in _environ(pid)]
+    assert not [pid for pid in sandbox._pids() if f"MARK={machine.root}".encode() in _environ(pid)]
 
 
 def _environ(pid):
