@@ -52,6 +52,7 @@ def says(command, **environment):
     ).stdout.strip()
 
 
+@pytest.mark.slow
 def test_exact_requirements_in_an_environment_of_their_own(packages, wheels):
     packages.write("tools", pip=["toy==1.0"], provides={"toy": "bin/toy"})
     assert planned(find("package:tools")).way == "pip"

@@ -156,12 +156,12 @@ def test_two_packages_of_one_content_share_it(images, server):
 def test_files_of_the_user_are_linked_not_copied(packages):
     (packages.data / "MNIST").mkdir()
     (packages.data / "MNIST/t10k").write_bytes(b"images")
-    packages.write("mnist", files=[{"names": ["t10k.gz", "t10k", "MNIST/t10k"]}], provides={"test": "t10k"})
-    assert planned(find("package:mnist")).way == "link"
-    result = install("package:mnist")
+    packages.write("letters", files=[{"names": ["t10k.gz", "t10k", "MNIST/t10k"]}], provides={"test": "t10k"})
+    assert planned(find("package:letters")).way == "link"
+    result = install("package:letters")
     assert result.provides["test"].readlink() == packages.data / "MNIST/t10k"
     (packages.data / "MNIST/t10k").write_bytes(b"other images")
-    changed = install("package:mnist")
+    changed = install("package:letters")
     assert changed.hash != result.hash
     assert changed.provides["test"].read_bytes() == b"other images"
 
@@ -170,8 +170,8 @@ def test_a_linked_folder_is_all_its_files(packages):
     (packages.data / "batches/deep").mkdir(parents=True)
     (packages.data / "batches/one").write_bytes(b"1")
     (packages.data / "batches/deep/two").write_bytes(b"2")
-    packages.write("cifar", files=[{"names": ["batches"]}])
-    folder = install("package:cifar").folder
+    packages.write("folder", files=[{"names": ["batches"]}])
+    folder = install("package:folder").folder
     assert (folder / "batches/deep/two").read_bytes() == b"2"
 
 
@@ -211,11 +211,10 @@ def test_what_is_provided_must_be_there(packages, server):
 
 def test_a_program_makes_a_package(packages):
     code = """
-        from holdfast.core.result import Record, write_records
         def run(out, *, n):
             (out / "data").mkdir()
             (out / "data/n.txt").write_text(str(n))
-            write_records(out / "records.jsonl", [Record(metric="n", value=n, unit="1", direction="none")])
+            (out / "records.jsonl").write_text("")
     """
     folder = packages.write(
         "make",

@@ -52,6 +52,7 @@ def idx(array):
     return gzip.compress(head + array.tobytes(), mtime=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["", "MNIST/raw"])
 def test_mnist_is_the_same_files_to_the_package_and_to_the_data_set(packages, folder):
     place = packages.data / folder
