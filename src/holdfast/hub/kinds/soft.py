@@ -14,10 +14,11 @@ from holdfast.hub.kinds.base import Base
 class Detection(Model):
     """Where software is looked for, and how its version is read.
 
-    ``binaries``: names or globs on PATH and in ``paths``; ``paths``: folders, globs, ``$VARIABLES``;
-    ``files``: globs in those; ``python``: names of a distribution and its module. ``command`` prints the
-    version (``{binary}``), in which ``pattern`` finds the group ``version``. ``environment`` is set for
-    whoever uses it (``{binary}``, ``{folder}``, ``{version}``). A ``hook`` does the rest.
+    ``binaries``: names or globs on PATH and in ``paths``; ``paths``: folders, globs, ``$VARIABLES``; ``files``:
+    globs in those; ``python``: distributions, any of which counts. ``command`` prints the version
+    (``{binary}``), which ``pattern`` finds: its groups ``version``, ``version_minor``… are joined by dots, and a
+    group ``path`` says which file it really is. ``environment`` is set for whoever uses it (``{binary}``,
+    ``{folder}``, ``{version}``). ``hook`` is a function ``file.py:function`` for the rest.
     """
 
     binaries: list[str] = Field(default_factory=list)
