@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -178,3 +180,35 @@ def test_half_a_record_at_the_end_is_dropped(runs):
 def test_no_experiments_at_all(toys):
     assert store.index() == []
     assert store.query() == []
+
+
+KILLED = """
+import os, signal
+from holdfast.hub import store, store_index
+
+add, count = store_index._Adding.run, []
+
+def run(self, folder):
+    count.append(folder)
+    add(self, folder)
+    if len(count) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store_index._Adding.run = run
+store.query()
+"""
+
+
+def test_an_indexing_that_is_killed_leaves_nothing_half_visible(runs):
+    done = subprocess.run([sys.executable, "-c", KILLED], check=False)
+    assert done.returncode == -9
+    assert [item.run for item in store.entries()] == [each.id for each in runs]
+
+
+@pytest.mark.slow
+def test_processes_that_ask_at_the_same_time_all_get_the_same(runs):
+    code = "from holdfast.hub import store; print(len(store.query()))"
+    asking = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
+    assert [each.communicate()[0] for each in asking] == [b"3\n"] * 4
+    with closing(sqlite3.connect(store_index._path())) as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (3,)

@@ -6,12 +6,13 @@ A record is a row (run, number) with its metric, status and labels, and where it
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -59,9 +60,7 @@ def with_index(action: Callable[[sqlite3.Connection], T]) -> T:
     """
     for last in (False, False, True):
         try:
-            with storage_errors(_path()):
-                _path().parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(_path(), timeout=300)) as database:
+            with _held(fcntl.LOCK_SH), closing(sqlite3.connect(_path(), timeout=300)) as database:
                 _open(database)
                 update(database)
                 return action(database)
@@ -81,7 +80,7 @@ def with_index(action: Callable[[sqlite3.Connection], T]) -> T:
 
 def remove() -> None:
     """Remove the index: the next question makes it anew."""
-    with storage_errors(_path()):
+    with _held(fcntl.LOCK_EX), storage_errors(_path()):
         for suffix in ("", "-journal", "-wal", "-shm"):
             _path().with_name(_path().name + suffix).unlink(missing_ok=True)
 
@@ -123,13 +122,34 @@ def _path() -> Path:
     return home() / "index.sqlite"
 
 
+@contextmanager
+def _held(how: int) -> Iterator[None]:
+    """Hold the index: shared to use it, exclusively to remove it, which must not happen under a user."""
+    path = _path().with_suffix(".lock")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        fcntl.flock(file, how)
+        yield
+
+
 def _open(database: sqlite3.Connection) -> None:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
+    """Make the tables of an empty index. Raises sqlite3.DatabaseError for one of another version."""
+    if _version(database) == VERSION:
         return
-    if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise sqlite3.DatabaseError("an index of another version")
-    database.executescript(_TABLES)
+    with database:
+        database.execute("BEGIN IMMEDIATE")  # another process may be making them
+        if _version(database) == VERSION:
+            return
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise sqlite3.DatabaseError("an index of another version")
+        for statement in _TABLES.split(";"):
+            database.execute(statement)
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _folders() -> Iterator[Path]:
@@ -172,7 +192,7 @@ def _drop_run(database: sqlite3.Connection, folder: str) -> None:
 
 
 def _forget(folder: Path) -> None:
-    with closing(sqlite3.connect(_path(), timeout=300)) as database, database:
+    with _held(fcntl.LOCK_SH), closing(sqlite3.connect(_path(), timeout=300)) as database, database:
         _drop_run(database, str(folder))
         database.execute("DELETE FROM folders WHERE path = ?", (str(folder.parent),))
 
