@@ -120,7 +120,7 @@ def test_changed_data_are_named(locked, tmp_path):
 
 def test_a_changed_input_file_is_named(locked, tmp_path):
     (tmp_path / "main.c").write_text("int other;")
-    assert drifted(locked).startswith("workflow:w has drifted from its lock: got file source: expected ")
+    assert drifted(locked).startswith("workflow:w has drifted from its lock: file source: expected ")
 
 
 @pytest.mark.parametrize(

@@ -165,9 +165,9 @@ def enforce(made: Lock, plan: Plan, inputs: Mapping[str, Any], needs: Needs) -> 
         raise UsageError("lock", expected=f"one of {plan.component.id}", got=f"one of {made.component}")
     drifted = drift(made, plan, inputs, needs)
     if drifted:
+        listed = "; ".join(map(str, drifted))
         raise DriftError(
-            f"{made.component} has drifted from its lock",
-            got="; ".join(map(str, drifted)),
+            f"{made.component} has drifted from its lock: {listed}",
             remedy="restore what changed, or lock anew",
         )
 
