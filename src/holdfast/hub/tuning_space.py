@@ -86,7 +86,11 @@ class Proposals:
         state = self.optuna.trial.TrialState
         if trial.error is None and not trial.discarded and self.constraints:
             excess = [item.excess(trial.limited[item.metric] or 0.0) for item in self.constraints]
-            asked.set_user_attr("constraints", excess)
+            if hasattr(asked, "set_constraint"):
+                for item, value in zip(self.constraints, excess, strict=True):
+                    asked.set_constraint(str(item), value)
+            else:
+                asked.set_user_attr("constraints", excess)
         if trial.discarded:
             self.study.tell(asked, state=state.PRUNED)
         elif trial.error is not None:
@@ -97,7 +101,8 @@ class Proposals:
     def _sampler(self, name: Sampler, seed: int) -> Any:
         samplers = self.optuna.samplers
         options: dict[str, Any] = {"seed": seed}
-        if self.constraints and name in ("tpe", "nsga2"):
+        old = not hasattr(self.optuna.trial.Trial, "set_constraint")  # Optuna before 5
+        if old and self.constraints and name in ("tpe", "nsga2"):
             options["constraints_func"] = lambda trial: trial.user_attrs.get("constraints", ())
         kinds = {"tpe": samplers.TPESampler, "nsga2": samplers.NSGAIISampler}
         return kinds.get(name, samplers.RandomSampler)(**options)

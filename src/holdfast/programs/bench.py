@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from holdfast.core.errors import UsageError
@@ -28,18 +29,21 @@ def run(
     seed: int,
     device: str = "cpu",
     traces: bool = False,
+    threads: int | None = None,
 ) -> None:
     """Measure every model on ``split`` and at every batch size, and write ``out/records.jsonl``.
 
     A protected model that comes after the plain one of its name is also timed against it, in turn. Of a
     packed network its compiled form is measured beside, as the protection ``compiled``. Plain models are also
     compared with the best of them, image by image: ``auc_difference`` (accuracy, unless two classes).
-    ``device`` is that of the latencies: ``cpu``, ``cuda``, or ``all`` there are; with ``traces`` a profiler's
-    trace of each lies in ``out/traces``.
+    ``device`` is that of the latencies: ``cpu``, ``cuda``, or ``all`` there are, on ``threads`` of the
+    processor; with ``traces`` a profiler's trace of each lies in ``out/traces``.
     """
     from holdfast import bench
     from holdfast.data import open as open_data
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     stream = open_data(data, split=split, seed=seed, limit=limit)
     shape = stream.info.shape
     records: list[Record] = []

@@ -40,19 +40,19 @@ def run(
     """
     words = shlex.split(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        own = _executable(binary, Path(folder) / "run")
-        text = _output(own, words, timeout_s)
+        own = executable(binary, Path(folder) / "run")
+        text = output_of(own, words, timeout_s)
         if reference is not None:
-            expected = _output(_executable(reference, Path(folder) / "reference"), words, timeout_s)
+            expected = output_of(executable(reference, Path(folder) / "reference"), words, timeout_s)
             if not same(text, expected, tolerance):
                 raise StepError("wrong result", expected=repr(expected[-120:]), got=repr(text[-120:]))
         for _ in range(warmup):
-            _output(own, words, timeout_s)
+            output_of(own, words, timeout_s)
         times = []
         meter = Meter()
         for _ in range(repeats):
             start = perf_counter()
-            _output(own, words, timeout_s)
+            output_of(own, words, timeout_s)
             times.append((perf_counter() - start) * 1e3)
         joules = meter.joules()
     values = np.array(times)
@@ -94,13 +94,15 @@ def same(text: str, expected: str, tolerance: float) -> bool:
     return all(abs(a - b) <= tolerance * max(abs(a), abs(b)) for a, b in pairs)
 
 
-def _executable(binary: Path, copy: Path) -> Path:
+def executable(binary: Path, copy: Path) -> Path:
+    """``binary`` as ``copy``, which may be run."""
     shutil.copyfile(binary, copy)  # what comes from elsewhere may have lost its permission to run
     copy.chmod(0o755)
     return copy
 
 
-def _output(binary: Path, words: list[str], timeout_s: float) -> str:
+def output_of(binary: Path, words: list[str], timeout_s: float) -> str:
+    """What ``binary`` prints, called with ``words``. Raises StepError if it fails or takes too long."""
     try:
         done = subprocess.run([str(binary), *words], capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
