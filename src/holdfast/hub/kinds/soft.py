@@ -14,10 +14,10 @@ from holdfast.hub.kinds.base import Base
 class Detection(Model):
     """Where software is looked for, and how its version is read.
 
-    ``binaries``: names or globs on PATH and in ``paths``; ``paths``: folders, globs, ``$VARIABLES``; ``files``:
-    globs in those; ``python``: distributions, any of which counts. ``command`` prints the version
-    (``{binary}``), which ``pattern`` finds: its groups ``version``, ``version_minor``… are joined by dots, and a
-    group ``path`` says which file it really is. ``environment`` is set for whoever uses it (``{binary}``,
+    ``binaries``: names or globs on PATH and in ``paths``; ``paths``: folders, globs, ``$VARIABLES``;
+    ``files``: globs in those; ``python``: distributions, any of which counts. ``command`` prints the version
+    (``{binary}``), which ``pattern`` finds: its groups ``version``, ``version_minor``… are joined by dots, and
+    a group ``path`` says which file it really is. ``environment`` is set for whoever uses it (``{binary}``,
     ``{folder}``, ``{version}``). ``hook`` is a function ``file.py:function`` for the rest.
     """
 
