@@ -105,6 +105,8 @@ def test_absent_values_units_and_platforms():
     assert one([record()], [record(unit="s")]).reason == "units differ: ms and s"
     assert one(repeated(STEADY), repeated(STEADY), other_platform="A -> B").verdict == "not comparable"
     assert one([record()], [record()], other_platform="A -> B").verdict == "reproduced"
+    assert one([record(simulated=True)], [record()]).simulated
+    assert not one([record()], [record()]).simulated
     assert one([record(), record(2.0)], [record()]).reason == "2 values recorded, 1 in the rerun"
 
 

@@ -222,7 +222,7 @@ def _print_replay(answer: Any, page: Path | None) -> None:
         rows = [
             (
                 " ".join([row.metric, *(f"{name}={value}" for name, value in row.labels.items())]),
-                number(row.recorded),
+                number(row.recorded) + (" simulated" if row.simulated else ""),
                 number(row.rerun),
                 row.margin,
                 row.verdict,

@@ -75,6 +75,7 @@ class Compared:
     margin: str
     verdict: Verdict
     reason: str
+    simulated: bool = False
 
 
 def compare(
@@ -145,6 +146,7 @@ def _row(
         *(first.metric, labels, first.unit, first.timed, before, after, difference, low, high, str(margin)),
         verdict,
         reason,
+        any(record.simulated for record in (*old, *new)),
     )
 
 

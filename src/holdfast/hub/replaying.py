@@ -259,6 +259,7 @@ def _keep(answer: Replay, component: Component, margins: dict[str, str], seconds
                 direction="higher",
                 labels=labels,
                 message=row.reason,
+                simulated=row.simulated,
                 components={component.id: component.ref},
             )
         )
