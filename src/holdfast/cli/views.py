@@ -83,6 +83,23 @@ def show(target: str, json: bool) -> None:
     print(f"uid {data['uid']}, hash {data['hash'][:16]}, in {data['folder']}\n")
     if component.meta.yanked:
         print(f"yanked: {component.meta.yanked}\n")
+    if component.kind == "package":
+        terms = f"licence: {data.get('license', 'not stated')}"
+        print(terms + ("; simulated data" if data.get("simulated") else ""))
+        for source in data.get("sources", ()):
+            print(f"  {source['url']}\n    sha256 {source.get('sha256', 'not known')}")
+        for file in data.get("files", ()):
+            print(f"  below HOLDFAST_DATA: {' or '.join(file['names'])}")
+        if generate := data.get("generate"):
+            print(f"  made by {generate['uses']} with {jsonlib.dumps(generate.get('with', {}))}")
+        for requirement in data.get("pip", ()):
+            print(f"  {requirement}")
+    if data.get("needs"):
+        rows = [
+            (name, need.get("uses") or f"tags {', '.join(need['tags'])}", need.get("versions"))
+            for name, need in data["needs"].items()
+        ]
+        print_table(("need", "is", "versions"), rows)
     if data.get("fields"):
         print(jsonlib.dumps(data["fields"], indent=2, ensure_ascii=False))
     if data.get("inputs"):
