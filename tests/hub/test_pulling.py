@@ -124,6 +124,17 @@ def test_without_consent_nothing_hides_what_was_there(stranger, tmp_path):
     assert find("program:bench").repository == "built-in"
 
 
+def test_names_and_uids_that_others_have_are_told(stranger):
+    stranger.component("program", "bench", uid="0" * 16, entry={"command": ["true"]})
+    stranger.component("program", "mine", uid=find("program:bench").uid, entry={"command": ["true"]})
+    named, same = pull(str(stranger.root), consent=True).problems
+    assert named == "program:bench is another component in 'built-in'; ask for theirs:program:bench"
+    assert same.startswith("program:mine has the uid")
+    with pytest.raises(ComponentError, match="ambiguous"):
+        find("program:bench")
+    assert find("theirs:program:bench").uid == "0" * 16
+
+
 def test_consent_is_asked_by_place_whatever_the_repository_is_called(stranger, monkeypatch):
     pulled = pull(str(stranger.root)).pulled
     monkeypatch.setenv("HOLDFAST_REPO", str(pulled.root))

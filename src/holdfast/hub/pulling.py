@@ -17,7 +17,7 @@ from typing import Any
 from holdfast.core.canonical import hash_tree
 from holdfast.core.errors import ComponentError, DataError, UsageError
 from holdfast.core.paths import storage_errors
-from holdfast.hub import foreign, origins
+from holdfast.hub import foreign, index, origins
 from holdfast.hub.component import Component
 from holdfast.hub.kinds import NAME, Soft
 from holdfast.hub.pulled import RUNNABLE, Consent, Pulled, find_pulled, repos
@@ -31,7 +31,7 @@ class Contents:
     """What a pull brings: the repository, its components, those that may run code, and the difference.
 
     ``added``, ``removed`` and ``changed`` are components (``kind:name version``) against what was pulled
-    before; ``problems`` are descriptions that cannot be read.
+    before; ``problems`` are descriptions that cannot be read, names and UIDs that others have already.
     """
 
     pulled: Pulled
@@ -178,11 +178,27 @@ def _contents(new: Pulled, before: Pulled | None) -> Contents:
     return Contents(
         new,
         now,
-        problems,
+        problems + _conflicts(new, now),
         added=[key for key in fresh if key not in old],
         removed=[key for key in old if key not in fresh],
         changed=changed,
     )
+
+
+def _conflicts(new: Pulled, components: list[Component]) -> list[str]:
+    """Where a name or a UID already means something else, so that asking for it alone would be a guess."""
+    others = [item for item in index.listing() if item.repository.name != new.name]
+    by_id, by_uid = {item.id: item for item in others}, {item.uid: item for item in others}
+    found = []
+    for component in components:
+        named, same = by_id.get(component.id), by_uid.get(component.uid)
+        if named is not None and named.uid != component.uid:
+            where = repr(named.repository.name)
+            found.append(f"{named.id} is another component in {where}; ask for {new.name}:{component.id}")
+        if same is not None and same.id != component.id:
+            where = repr(same.repository.name)
+            found.append(f"{component.id} has the uid {same.uid} of {same.id} in {where}")
+    return found
 
 
 def _read(pulled: Pulled) -> tuple[list[Component], list[str]]:
