@@ -20,7 +20,7 @@ def test_the_issue_s_verbs_are_all_there():
         "doctor list show search validate run explain tune frontier report "
         "train prune pack protect stress bench version "
         "calibrate convert curves detect ensemble experiments explore graph pretrain quantize query replay "
-        "access act new publish pull remove test"
+        "access act install lock new publish pull remove test"
     )
     assert set(wanted.split()) == VERBS
 
