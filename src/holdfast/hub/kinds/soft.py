@@ -16,8 +16,8 @@ class Detection(Model):
 
     ``binaries``: names or globs on PATH and in ``paths``; ``paths``: folders, globs, ``$VARIABLES``;
     ``files``: globs in those; ``python``: distributions, any of which counts. ``command`` prints the version
-    (``{binary}``), which ``pattern`` finds: its groups ``version``, ``version_minor``… are joined by dots, and
-    a group ``path`` says which file it really is. ``environment`` is set for whoever uses it (``{binary}``,
+    (``{binary}``), which ``pattern`` finds: its groups ``version``, ``version_minor``… are joined by dots, a
+    group ``path`` says which file it really is. ``environment`` is set for whoever uses it (``{binary}``,
     ``{folder}``, ``{version}``). ``hook`` is a function ``file.py:function`` for the rest.
     """
 
