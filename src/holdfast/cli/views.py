@@ -95,11 +95,11 @@ def show(target: str, json: bool) -> None:
         for requirement in data.get("pip", ()):
             print(f"  {requirement}")
     if data.get("needs"):
-        rows = [
+        needed = [
             (name, need.get("uses") or f"tags {', '.join(need['tags'])}", need.get("versions"))
             for name, need in data["needs"].items()
         ]
-        print_table(("need", "is", "versions"), rows)
+        print_table(("need", "is", "versions"), needed)
     if data.get("fields"):
         print(jsonlib.dumps(data["fields"], indent=2, ensure_ascii=False))
     if data.get("inputs"):
