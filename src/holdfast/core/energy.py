@@ -44,7 +44,7 @@ Counter = tuple[Callable[[], float], float]
 def _rapl(powercap: Path) -> dict[str, Counter]:
     """Packages, and what lies outside them; the zones inside a package are part of its energy."""
     found: dict[str, Counter] = {}
-    for zone in sorted(powercap.glob("*-rapl*:*")):
+    for zone in sorted(powercap.glob("*-rapl*:*"), key=lambda path: ("mmio" in path.name, path.name)):
         with suppress(OSError, ValueError):
             name = (zone / "name").read_text().strip()
             if zone.name.count(":") > 1 and name != "dram":
