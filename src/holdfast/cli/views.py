@@ -186,6 +186,8 @@ def doctor() -> list[tuple[str, str, str]]:
         ("tune", "optuna"),
         ("attacks", "pyautoattack"),
         ("cluster", "distributed"),
+        ("crate", "rocrate"),
+        ("frames", "pandas"),
         ("trackers", "tensorboard"),
     ):
         from importlib.util import find_spec
