@@ -58,6 +58,14 @@ def test_a_dry_run_says_bytes_and_licence(holdfast):
     assert "http://127.0.0.1:9/x" in said
 
 
+def test_show_tells_how_a_package_comes(holdfast):
+    said = holdfast("show", "package:far")
+    assert "licence: CC BY 4.0" in said
+    assert "http://127.0.0.1:9/x\n    sha256 " + "0" * 64 in said
+    assert "below HOLDFAST_DATA: w.bin" in holdfast("show", "package:w")
+    assert "package:w" in holdfast("show", "program:p")
+
+
 def test_offline_refuses_the_network(holdfast):
     with pytest.raises(UsageError, match="--offline"):
         holdfast("install", "package:far", "--offline")
