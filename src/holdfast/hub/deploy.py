@@ -84,7 +84,7 @@ def _outputs(plan: Plan, run: Mapping[str, Any], files: Path) -> list[str]:
     made = {step["id"]: step["outputs"] for step in run["steps"]}
     wanted = {path: made.get(step, {}).get(name) for path, (step, name) in plan.outputs.items()}
     if not plan.outputs:
-        last = next((outputs for outputs in reversed(list(made.values())) if outputs), {})
+        last: dict[str, str] = next((outputs for outputs in reversed(list(made.values())) if outputs), {})
         wanted = {Path(path).name: path for path in last.values()}
     files.mkdir(parents=True)
     for name, path in wanted.items():

@@ -156,7 +156,7 @@ def leave_one_out(
             each[f"search {budget}"][case] = _expected_best(regrets, budget)
     cases = list(by_case)
     regrets_of = {way: _regret(found, seed) for way, found in each.items()}
-    gains = {
+    gains: dict[str, Interval] = {
         model: bootstrap(
             np.array([each["average"][case] - each[model][case] for case in cases]), np.mean, seed=seed
         )
@@ -188,7 +188,7 @@ def _relative(experiences: Sequence[Experience], goal: Goal) -> NDArray[np.float
 
 def _regrets(own: Sequence[Experience], goal: Goal) -> NDArray[np.float64]:
     values = np.array([item.value for item in own])
-    return values / values.min() - 1 if goal == "lower" else values.max() / values - 1
+    return np.asarray(values / values.min() - 1 if goal == "lower" else values.max() / values - 1)
 
 
 def _expected_best(regrets: NDArray[np.float64], budget: int) -> float:

@@ -109,9 +109,11 @@ def learned(judged: Any) -> list[Record]:
 
 def figure(study: Any) -> str:
     """The points of a study, wall time against size, with intervals, and the front among them, as SVG."""
-    import altair as alt
+    from importlib import import_module
 
     from holdfast.programs.charts import PALETTE, WIDTH, svg
+
+    alt: Any = import_module("altair")
 
     rows = []
     for index, trial in enumerate(study.trials):

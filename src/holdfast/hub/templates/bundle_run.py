@@ -6,11 +6,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
 
-def absolute(value):
+def absolute(value: Any) -> Any:
     """A value of config.json with the bundle's own files by their full names."""
     if isinstance(value, list):
         return [absolute(item) for item in value]
@@ -19,7 +20,7 @@ def absolute(value):
     return value
 
 
-def again(arguments):
+def again(arguments: list[str]) -> int:
     """Run the configuration by Holdfast; results go to ./results."""
     config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
     inputs = {name: absolute(value) for name, value in config["inputs"].items()}
@@ -33,7 +34,7 @@ def again(arguments):
         return subprocess.run(command, env=environment).returncode
 
 
-def main():
+def main() -> int:
     """Choose between the two."""
     arguments = sys.argv[1:]
     rest = [word for word in arguments if word not in ("--again", "--locked")]

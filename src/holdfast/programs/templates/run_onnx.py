@@ -10,7 +10,7 @@ import onnxruntime
 HERE = Path(__file__).resolve().parent
 
 
-def main():
+def main() -> None:
     """Read images, write logits; without images, random ones show that the model runs."""
     options = onnxruntime.SessionOptions()
     for name, value in json.loads((HERE / "session.json").read_text(encoding="utf-8")).items():
