@@ -315,7 +315,8 @@ def _needs(component: Component) -> dict[str, Need]:
         return {}
     needs = dict(component.meta.needs)
     if component.meta.generate is not None:
-        program = described(find(component.meta.generate.uses), Program)
+        own = None if component.repository in ("user", "built-in") else component.root
+        program = described(find(component.meta.generate.uses, project=own), Program)
         needs.update({f"{component.meta.generate.uses}.{name}": need for name, need in program.needs.items()})
     return needs
 

@@ -209,7 +209,7 @@ def test_what_is_provided_must_be_there(packages, server):
     assert packages.entries() == []
 
 
-def test_a_program_makes_a_package(packages):
+def test_a_program_makes_a_package(packages, monkeypatch):
     code = """
         def run(out, *, n):
             (out / "data").mkdir()
@@ -236,8 +236,10 @@ def test_a_program_makes_a_package(packages):
     assert [path.name for path in first.folder.iterdir()] == ["data"]
     assert first.simulated
     assert not install("package:made").fresh
+    monkeypatch.delenv("HOLDFAST_REPO")
+    assert not install("package:made", project=packages.root).fresh, "it sees its own neighbours"
     (folder / "main.py").write_text(dedent(code).replace("str(n)", "str(n + 1)"))
-    assert install("package:made").hash != first.hash
+    assert install("package:made", project=packages.root).hash != first.hash
 
 
 def test_nothing_is_there_before(images):

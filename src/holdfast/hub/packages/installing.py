@@ -101,6 +101,8 @@ class _Installer:
     def __init__(self, component: Component, options: Options, hashes: FileHashes) -> None:
         self.component, self.options = component, options
         self.package = described(component, Package)
+        # A package that lies outside the known repositories sees its own neighbours first.
+        self.project = None if component.repository in ("user", "built-in") else component.root
         self.store, self.cache = Store(hashes), Cache(home(), hashes)
         self.found = making.found_files(self.package, options.given) if self.package.files else None
 
@@ -160,7 +162,7 @@ class _Installer:
         if self.found is not None and linked:
             variant["linked"] = self._linked_hash(self.found)
         elif package.generate is not None:
-            program = find(package.generate.uses)
+            program = find(package.generate.uses, project=self.project)
             inputs = {**_defaults(program), **package.generate.with_}
             variant["generate"] = keys.facets(program, inputs, self.store.hashes)
         elif package.pip:
@@ -216,7 +218,7 @@ class _Installer:
         if package.sources:
             return making.fetch(package, where, staging, options), ""
         if package.generate is not None:
-            return making.generate(package, staging, options), ""
+            return making.generate(package, staging, options, self.project), ""
         if package.pip:
             options.tell(f"installing {', '.join(package.pip)} into a private environment")
             origin = environments.make(package.pip, staging, offline=options.offline, wheels=options.given)

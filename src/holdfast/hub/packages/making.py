@@ -85,16 +85,16 @@ def fetch(package: Package, where: str, staging: Path, options: Options) -> Orig
     return origin
 
 
-def generate(package: Package, staging: Path, options: Options) -> Origin:
+def generate(package: Package, staging: Path, options: Options, project: Path | None) -> Origin:
     """Run the program, and take what it made: its outputs without records, at their own places."""
     from holdfast.hub.kinds import Program
     from holdfast.hub.repository import find
     from holdfast.hub.runner import run
 
     assert package.generate is not None
-    component = find(package.generate.uses)
+    component = find(package.generate.uses, project=project)
     options.tell(f"running {component.id}")
-    finished = run(component, package.generate.with_)
+    finished = run(component, package.generate.with_, project=project)
     program = component.meta
     assert isinstance(program, Program)
     made = finished.steps[0].outputs
