@@ -54,7 +54,8 @@ class Toys:
     def program(self, name: str, code: str, **fields: Any) -> Path:
         """A program whose function ``run`` is ``code``, in ``main.py``."""
         fields.setdefault("entry", {"python": "main.py:run"})
-        return self.component("program", name, files={"main.py": code}, **fields)
+        files = {"main.py": code} | fields.pop("files", {})
+        return self.component("program", name, files=files, **fields)
 
     def add(self, **fields: Any) -> Path:
         """``program:add``: the sum of two integers, as a file and as a record."""
@@ -70,6 +71,17 @@ class Toys:
         inputs = {"source": {"type": "path"}}
         outputs = {"double": {"type": "file", "path": "double.txt"}}
         return self.program("double", DOUBLE, **{"inputs": inputs, "outputs": outputs} | fields)
+
+    def shell(self) -> None:
+        """``program:add`` and ``program:double`` as shell scripts, which start ten times faster."""
+        record = r'{"metric": "sum", "value": %s, "unit": "1", "direction": "higher", "labels": {"a": %s}}'
+        script = f"s=$(($1 + $2)); printf %s $s > sum.txt; printf '{record}\\n' $s $1 > records.jsonl"
+        command = ["/bin/sh", "add.sh", "{inputs.a}", "{inputs.b}"]
+        self.add(entry={"command": command}, files={"add.sh": script})
+        double = "printf %s $((2 * $(cat $1))) > double.txt"
+        self.double(
+            entry={"command": ["/bin/sh", "double.sh", "{inputs.source}"]}, files={"double.sh": double}
+        )
 
     def chain(self, **fields: Any) -> Path:
         """``workflow:chain``: add, then double."""

@@ -79,7 +79,7 @@ INPUTS = {"a": {"type": "integer", "default": 1}, "word": {"type": "string", "de
     ],
 )
 def test_a_step_may_depend_on_what_another_has_measured(toys, statuses, when, status):
-    toys.add()
+    toys.shell()
     toys.component("workflow", "w", steps=[judged(when), FIRST], inputs=INPUTS)
     (_, forecast) = explain("workflow:w")
     assert (forecast.now, forecast.why) == ("miss", ["will run or be skipped once step add has run"])
@@ -89,15 +89,14 @@ def test_a_step_may_depend_on_what_another_has_measured(toys, statuses, when, st
 
 
 def test_an_axis_may_decide(toys, statuses):
-    toys.add()
+    toys.shell()
     step = FIRST | {"with": {"a": {"from": "matrix.a"}}, "matrix": {"axes": {"a": [1, 2]}}}
     toys.component("workflow", "w", steps=[step | {"when": {"matrix": "a", "equals": 2}}])
     assert statuses(run("workflow:w")) == {"add[a=1]": "skipped", "add[a=2]": "ran"}
 
 
 def test_what_is_required_may_come_from_a_step_whose_condition_is_implied(toys):
-    toys.add()
-    toys.double()
+    toys.shell()
     wanted = {"input": "word", "equals": "x"}
     double = {"id": "double", "uses": "program:double", "with": {"source": {"from": "add.sum"}}}
     both = double | {"when": {"all": [wanted, {"input": "a", "at_least": 1}]}}
@@ -120,7 +119,7 @@ BAD = {
 
 @pytest.mark.parametrize(("when", "message"), BAD.values(), ids=BAD)
 def test_bad_conditions_of_steps(toys, when, message):
-    toys.add()
+    toys.shell()
     toys.component("workflow", "w", steps=[FIRST, judged(when)], inputs=INPUTS)
     with pytest.raises(ComponentError) as caught:
         load(find("workflow:w"))
@@ -128,7 +127,7 @@ def test_bad_conditions_of_steps(toys, when, message):
 
 
 def test_a_circle_of_conditions_is_one(toys):
-    toys.add()
+    toys.shell()
     first = FIRST | {"when": {"metric": "again.sum", "at_least": 1}}
     steps = [first, judged({"metric": "add.sum", "at_least": 1})]
     toys.component("workflow", "w", steps=steps, inputs=INPUTS)

@@ -35,6 +35,7 @@ def test_without_dask(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(executors, "CONNECT_S", 0.2)
@@ -44,7 +45,7 @@ def test_a_scheduler_that_does_not_answer(monkeypatch):
 
 
 def test_any_executor_runs_steps_and_bounds_those_in_flight(toys, statuses):
-    toys.add()
+    toys.shell()
     step = {"id": "add", "uses": "program:add", "with": {"a": {"from": "matrix.a"}}}
     toys.component("workflow", "w", steps=[step | {"matrix": {"axes": {"a": [1, 2, 3]}}}])
     with ThreadPoolExecutor(2) as pool:

@@ -25,7 +25,7 @@ def plan(needs: list[list[int]]) -> Plan:
     return Plan(toy, tuple(steps), {}, {})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_arrows_point_forward_and_boxes_lie_apart(data):
     count = data.draw(st.integers(1, 14))

@@ -22,15 +22,12 @@ def doubling(**more):
 
 @pytest.fixture
 def toys(toys):
-    toys.add()
-    toys.double()
-    code = """
-        from pathlib import Path
-        def run(out, *, files):
-            (out / "all.txt").write_text(" ".join(path.read_text() for path in files))
-    """
+    toys.shell()
+    script = 'for file in "$@"; do printf "%s " $(cat $file); done | sed "s/ $//" > all.txt'
+    entry = {"command": ["/bin/sh", "join.sh", "{inputs.files}"]}
     outputs = {"all": {"type": "file", "path": "all.txt"}}
-    toys.program("join", code, inputs={"files": {"type": "paths"}}, outputs=outputs)
+    inputs = {"files": {"type": "paths"}}
+    toys.component("program", "join", entry=entry, inputs=inputs, outputs=outputs, files={"join.sh": script})
     return toys
 
 

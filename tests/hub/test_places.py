@@ -62,7 +62,13 @@ def test_after_a_failure_what_runs_is_finished_and_nothing_else_starts(toys, tmp
     assert [(step["id"], step["status"]) for step in described] == [("s[n=0]", "failed"), ("s[n=1]", "ran")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupt_reaches_all_running_steps(toys, tmp_path, number):
     shell(toys, f"touch {tmp_path}/$1; sleep 60; echo > n.txt")
     steps(toys, 3)
