@@ -123,5 +123,7 @@ def test_a_condition_says_one_thing(toys):
     toys.add()
     for when in ({"input": "a"}, {"input": "a", "equals": 1, "given": True}):
         toys.component("workflow", "w", inputs=OPTIONAL, steps=[ADD | {"when": when}])
-        with pytest.raises(ComponentError, match="exactly one of 'equals', 'one_of', 'at_least', 'at_most' and 'given'"):
+        with pytest.raises(
+            ComponentError, match="exactly one of 'equals', 'one_of', 'at_least', 'at_most' and 'given'"
+        ):
             find("workflow:w")
