@@ -119,7 +119,7 @@ SECTIONS = (
     (
         "A particle classifier at one bit a weight",
         "60,000 simulated images (simulator 0.2.0), 12 epochs for the dense CNN and 30 for the search of a "
-        "binary subnetwork with no more kept weights than that CNN has parameters; packed, then protected and "
+        "binary subnetwork with no more kept weights than that CNN has parameters; packed, protected and "
         "struck: one flipped bit a trial.",
         "holdfast run workflow:egamma-sparse",
         "egamma_sparse.jsonl",
