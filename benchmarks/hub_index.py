@@ -1,8 +1,8 @@
 """How fast 10,000 components are found: ``python -m benchmarks.hub_index``.
 
 They are made in a repository of their own (a few seconds), and the index from them. Every answer is compared
-with a plain reading of all descriptions, and at the end one is edited by hand, which the answer must follow. The
-index trusts a stamp only when the file has lain still for two seconds, so the benchmark waits that long once.
+with a plain reading of all descriptions, and at the end one is edited by hand, which the answer must follow.
+The index trusts a stamp only when the file has lain still for two seconds, so that long is waited once.
 """
 
 from __future__ import annotations

@@ -94,8 +94,8 @@ def full(
 ) -> Finding:
     """FC: Co1 and Co2 correct a row or a column, with Co5, Co6 and Co7 even where one of them is damaged.
 
-    Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result, or, where several
-    columns are off, Co5 does (Co2 comes from the same damaged D); else, where one column does, Co2 corrects
+    Both off: where one row meets all errors, Co1 corrects it, if Co2 agrees with the result, or Co5 where
+    several columns are off (Co2 comes from the same damaged D); else, where one column does, Co2 corrects
     it, if Co5 agrees, and Co1 where only one row is off. Co1 alone is off (Co2 is damaged, or comes from the
     same damaged D): Co5 and Co7 locate the row, Co1 corrects it. Co2 alone is off (Co1 is damaged, or comes
     from the same damaged W): Co5 and Co6 locate the column, Co2 corrects it.

@@ -10,7 +10,7 @@ from holdfast.core.paths import data_roots, find_data
 
 
 def find(data_set: str, names: Iterable[str]) -> Path:
-    """The first of ``names`` (relative paths) below a data root or in an installed package. Raises DataError."""
+    """The first of ``names`` (relative) below a data root or in an installed package. Raises DataError."""
     names = list(names)
     found = find_data(names)
     if found is not None:

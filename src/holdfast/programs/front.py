@@ -47,9 +47,7 @@ def find_front(records: Sequence[Record], objectives: dict[str, str], by: Sequen
     from holdfast.hub import pareto, points_from_records
 
     points = points_from_records(records, by, metrics=list(objectives))
-    front = pareto(
-        [point.values for point in points], objectives, [point.intervals for point in points]
-    )
+    front = pareto([point.values for point in points], objectives, [point.intervals for point in points])
     return {
         "objectives": objectives,
         "points": [

@@ -16,9 +16,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Source(Model):
     """A file to fetch: its address and mirrors, its hash and size, and where it goes (``to``).
 
-    Without ``sha256`` whoever installs it has to confirm the hash. An archive is unpacked below ``to``: of its
-    files those that match a glob of ``only``, and the ``first`` of these in order of their names. Any other
-    file goes to the path ``to``.
+    Without ``sha256`` whoever installs it has to confirm the hash. An archive is unpacked below ``to``: of
+    its files those that match a glob of ``only``, and the ``first`` of these in order of their names. Any
+    other file goes to the path ``to``.
     """
 
     url: Annotated[str, Field(min_length=1)]
@@ -61,7 +61,8 @@ class Generate(Model):
 class Package(Base):
     """An install recipe: exactly one of ``sources``, ``files``, ``generate`` and ``pip``.
 
-    Only ``files`` may stand beside ``sources``: what the user has already need not be fetched. ``provides`` names what others use, as paths in the installed folder.
+    Only ``files`` may stand beside ``sources``: what the user has already need not be fetched. ``provides``
+    names what others use, as paths in the installed folder.
     """
 
     kind: Literal["package"]

@@ -13,6 +13,6 @@ SPECIFICATIONS = {
 }
 
 
-def specification(version, **_):
+def specification(version: str, **_: object) -> str | None:
     """The specification of the date ``_OPENMP``; None for a date of none."""
     return SPECIFICATIONS.get(version)
