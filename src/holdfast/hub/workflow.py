@@ -114,9 +114,7 @@ class Plan:
         }
 
 
-def load(
-    component: Component, *, project: Path | None = None, pins: Mapping[str, str] | None = None
-) -> Plan:
+def load(component: Component, *, project: Path | None = None, pins: Mapping[str, str] | None = None) -> Plan:
     """The plan of a workflow, of a program, which is a workflow of one step, or of a paper: its workflow's.
 
     ``pins`` are versions by id that go before the highest one, where they are there. Raises UsageError for a
