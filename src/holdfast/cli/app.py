@@ -243,7 +243,7 @@ def frontier(
 
     Example: holdfast frontier holdfast-out --objective auc:max --objective latency:min
     """
-    tuning.frontier(views.records_of(source), objective, by or [], pick, deploy, json)
+    tuning.frontier(source, objective, by or [], pick, deploy, json)
 
 
 @app.command()

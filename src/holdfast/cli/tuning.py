@@ -11,6 +11,7 @@ from typing import Any
 from holdfast.cli.arguments import parse_objectives
 from holdfast.cli.output import number, print_json, print_table
 from holdfast.cli.verbs import inputs_of
+from holdfast.cli.views import records_of
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,14 @@ def _mark(row: Mapping[str, Any]) -> str:
 
 
 def frontier(
-    records: Sequence[Any],
+    source: str,
     objectives: Sequence[str],
     by: Sequence[str],
     rule: str | None,
     deploy: Path | None,
     json: bool,
 ) -> None:
-    """Print the front of ``records``; pick a point by ``rule`` and leave it as a bundle in ``deploy``."""
+    """Print the front of the records of ``source``; pick a point by ``rule`` and leave it as a bundle in ``deploy``."""
     from holdfast.core.errors import UsageError
     from holdfast.hub.frontier import in_words
     from holdfast.programs.front import find_front
@@ -120,6 +121,7 @@ def frontier(
     if deploy is not None and rule is None:
         raise UsageError("--deploy", expected="a rule", got="none", remedy="say --pick best:METRIC, or knee")
     goals: Any = parse_objectives(objectives)
+    records = records_of(source)
     tuned = bool(records) and all("trial" in record.labels for record in records)
     by = by or (["trial"] if tuned else ["model", "protection"])
     found = find_front(records, goals, by)
