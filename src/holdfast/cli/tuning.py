@@ -113,7 +113,7 @@ def frontier(
     deploy: Path | None,
     json: bool,
 ) -> None:
-    """Print the front of the records of ``source``; pick a point by ``rule`` and leave it as a bundle in ``deploy``."""
+    """Print the front of the records of ``source``; pick by ``rule``, leave a bundle in ``deploy``."""
     from holdfast.core.errors import UsageError
     from holdfast.hub.frontier import in_words
     from holdfast.programs.front import find_front
