@@ -60,6 +60,7 @@ def test_exit_codes_are_the_documented_ones():
         "ComponentError": 3,
         "DataError": 4,
         "StepError": 5,
+        "InfrastructureError": 5,
         "StorageError": 6,
         "NativeCoreError": 7,
         "FaultError": 8,
