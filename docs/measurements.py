@@ -165,6 +165,42 @@ SECTIONS = (
         lambda r: True,
     ),
     (
+        "What a step costs",
+        "Time of a step beyond that of the bare process, in a workflow of 20 steps that each write a number: "
+        "run, and served from the cache.",
+        "python -m benchmarks.hub_steps --pairs 10",
+        "hub_steps.jsonl",
+        lambda r: True,
+    ),
+    (
+        "Looking among 10,000 components",
+        "Words of a search, one component by name, and the index made anew.",
+        "python -m benchmarks.hub_index",
+        "hub_index.jsonl",
+        lambda r: True,
+    ),
+    (
+        "Questions to a million records",
+        "Simulated records in 100 runs; the answer is compared with a plain reading of the files first.",
+        "python -m benchmarks.hub_store",
+        "hub_store.jsonl",
+        lambda r: True,
+    ),
+    (
+        "Fronts of 100,000 points",
+        "Two and three objectives, with intervals where it says noisy.",
+        "python -m benchmarks.hub_front",
+        "hub_front.jsonl",
+        lambda r: True,
+    ),
+    (
+        "Detection",
+        "All plugins, and Python alone, beside what CMX does offline; each call a process of its own.",
+        "HOLDFAST_PEERS=VENV python -m benchmarks.detect_speed",
+        "detect_speed.jsonl",
+        lambda r: True,
+    ),
+    (
         "Speed of training",
         "Images a second of `holdfast train` over those of a plain PyTorch loop on the same images in "
         "memory, step pairs A B A B in one process; judging and checkpoints at an epoch's end stand beside.",
