@@ -118,7 +118,6 @@ def test_a_machine_on_which_everything_dies_is_blamed(tmp_path: Path) -> None:
             run(tmp_path, make_dying, [flips], trials=16, executor=pool)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_dask_gives_the_same_records(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
